@@ -1,0 +1,157 @@
+"""Calls about one job, or one page of them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from videojobs.calls._call import Call, Json, Repeatable, as_id, within
+from videojobs.errors import JobNotFoundError, SupabaseValidationError
+from videojobs.models import CreatedJob, JobEvent, Page, Rows, VideoJob
+from videojobs.requests import BATCH_LIMIT, JobFilter, NewVideoJob, refuse
+
+OFFSET_LIMIT = 1_000_000_000
+
+
+def create_job(job: NewVideoJob, job_id: UUID) -> Call[CreatedJob]:
+    """Create it under the id, or find the one that its idempotency key names."""
+    return Call(
+        "create_video_jobs",
+        {"jobs": Json([wish(job, job_id)])},
+        partial(_created_job, job_id),
+        Repeatable.KEYED,
+    )
+
+
+def wish(job: NewVideoJob, job_id: UUID) -> dict[str, Any]:
+    """The job as the SQL function takes it."""
+    return {"id": str(job_id), **job.to_json()}
+
+
+def _created_job(job_id: UUID, rows: Rows) -> CreatedJob:
+    row = rows[0]
+    return CreatedJob.model_validate({**row, "created": str(row["id"]) == str(job_id)})
+
+
+def get_job(job_id: UUID | str) -> Call[VideoJob]:
+    """Read it."""
+    identity = as_id("get_job", "job_id", job_id)
+    return Call(
+        "get_video_job", {"job_id": identity}, partial(_found_job, identity), Repeatable.READ
+    )
+
+
+def _found_job(job_id: UUID, rows: Rows) -> VideoJob:
+    if not rows:
+        raise JobNotFoundError(
+            f"there is no job {job_id}, or it is not yours",
+            job_id=job_id,
+            code="VJ001",
+            operation="get_video_job",
+        )
+    return VideoJob.model_validate(rows[0])
+
+
+def one_job(rows: Rows) -> VideoJob:
+    """The job of an answer that always has one."""
+    return VideoJob.model_validate(rows[0])
+
+
+def cancel_job(job_id: UUID | str, reason: str | None) -> Call[VideoJob]:
+    """Cancel it, or ask its worker to stop."""
+    if reason is not None and not (0 < len(reason) <= 255 and "\x00" not in reason):
+        raise refuse("cancel_job", "reason", reason, "text of 1 to 255 characters without NUL")
+    arguments = {"job_id": as_id("cancel_job", "job_id", job_id), "reason": reason}
+    return Call("cancel_video_job", arguments, one_job, Repeatable.KEYED)
+
+
+def retry_job(job_id: UUID | str, retry_key: UUID) -> Call[VideoJob]:
+    """Queue it again; the key makes a repeat harmless."""
+    arguments = {"job_id": as_id("retry_job", "job_id", job_id), "retry_key": retry_key}
+    return Call("retry_video_job", arguments, one_job, Repeatable.KEYED)
+
+
+def delete_job(job_id: UUID | str) -> Call[None]:
+    """Delete it and its history."""
+    return Call(
+        "delete_video_job",
+        {"job_id": as_id("delete_job", "job_id", job_id)},
+        _nothing,
+        Repeatable.KEYED,
+        gone_is_done=True,
+    )
+
+
+def _nothing(rows: Rows) -> None:
+    del rows
+
+
+def list_events(job_id: UUID | str, after_id: int, limit: int) -> Call[list[JobEvent]]:
+    """Read its history, oldest first."""
+    within("get_job_events", "limit", limit, 1, BATCH_LIMIT)
+    arguments = {
+        "job_id": as_id("get_job_events", "job_id", job_id),
+        "after_id": after_id,
+        "row_limit": limit,
+    }
+    return Call("list_video_job_events", arguments, _events, Repeatable.READ)
+
+
+def _events(rows: Rows) -> list[JobEvent]:
+    return [JobEvent.model_validate(row) for row in rows]
+
+
+def list_jobs(
+    filters: JobFilter, *, limit: int, offset: int = 0, cursor: str | None = None
+) -> Call[Page[VideoJob]]:
+    """Read a page, newest first. One row more than asked for tells whether there is a next page."""
+    within("list_jobs", "limit", limit, 1, BATCH_LIMIT)
+    within("list_jobs", "offset", offset, 0, OFFSET_LIMIT)
+    if cursor is not None and offset:
+        raise refuse("list_jobs", "offset", offset, "0 beside a cursor, which knows its place")
+    chosen = filters.to_json()
+    arguments: dict[str, Any] = {
+        "filter": Json(chosen),
+        "row_limit": limit + 1,
+        "row_offset": offset,
+    }
+    if cursor is not None:
+        arguments["before_created_at"], arguments["before_seq"] = _place(cursor, chosen)
+    return Call("list_video_jobs", arguments, partial(_page, chosen, limit), Repeatable.READ)
+
+
+def _page(filters: Mapping[str, Any], limit: int, rows: Rows) -> Page[VideoJob]:
+    items = tuple(VideoJob.model_validate(row) for row in rows[:limit])
+    more = len(rows) > limit
+    return Page[VideoJob](items=items, next_cursor=_cursor(items[-1], filters) if more else None)
+
+
+def _cursor(last: VideoJob, filters: Mapping[str, Any]) -> str:
+    place = [last.created_at.isoformat(), last.seq, _fingerprint(filters)]
+    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode()
+
+
+def _place(cursor: str, filters: Mapping[str, Any]) -> tuple[datetime, int]:
+    try:
+        moment, seq, fingerprint = json.loads(base64.urlsafe_b64decode(cursor))
+        place = datetime.fromisoformat(moment), int(seq)
+    except (ValueError, TypeError):
+        raise refuse("list_jobs", "cursor", cursor, "the next_cursor of an earlier page") from None
+    if fingerprint != _fingerprint(filters):
+        raise SupabaseValidationError(
+            "list_jobs was refused: the cursor belongs to another filter; "
+            "use the same filter for every page, or start again without a cursor",
+            problems=[("cursor", cursor, "a cursor of the same filter")],
+        )
+    return place
+
+
+def _fingerprint(filters: Mapping[str, Any]) -> str:
+    told = json.dumps(filters, sort_keys=True).encode()
+    return hashlib.sha256(told).hexdigest()[:12]

@@ -1,0 +1,106 @@
+"""Calls about many jobs, and about the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+from typing import Literal
+from uuid import UUID
+
+from videojobs.calls._call import Call, Json, Repeatable
+from videojobs.calls.jobs import wish
+from videojobs.models import Health, JobReceipt, JobStats, Rows, UpdateResult
+from videojobs.requests import BATCH_LIMIT, JobChanges, JobFilter, NewVideoJob, refuse
+
+GroupBy = Literal["user_id", "team_id", "platform_target", "pipeline"]
+GROUPS: tuple[GroupBy, ...] = ("user_id", "team_id", "platform_target", "pipeline")
+
+
+def create_jobs(jobs: Sequence[NewVideoJob], ids: Sequence[UUID]) -> Call[list[JobReceipt]]:
+    """Create up to `BATCH_LIMIT` jobs, all or none. Only their ids come back."""
+    wishes = [wish(job, job_id) for job, job_id in zip(jobs, ids, strict=True)]
+    return Call(
+        "create_video_jobs",
+        {"jobs": Json(wishes)},
+        partial(_receipts, tuple(ids)),
+        Repeatable.KEYED,
+        columns=("id",),
+    )
+
+
+def _receipts(ids: Sequence[UUID], rows: Rows) -> list[JobReceipt]:
+    found = [UUID(str(row["id"])) for row in rows]
+    return [
+        JobReceipt.model_construct(id=job_id, created=job_id == wished)
+        for job_id, wished in zip(found, ids, strict=True)
+    ]
+
+
+def get_stats(filters: JobFilter, group_by: GroupBy | None) -> Call[JobStats]:
+    """Read the figures."""
+    if group_by is not None and group_by not in GROUPS:
+        raise refuse("get_job_stats", "group_by", group_by, f"one of {', '.join(GROUPS)}")
+    arguments = {"filter": Json(filters.to_json()), "group_by": group_by}
+    return Call("get_video_job_stats", arguments, _stats, Repeatable.READ)
+
+
+def _stats(rows: Rows) -> JobStats:
+    return JobStats.model_validate(rows[0])
+
+
+def bulk_update_ids(
+    changes: JobChanges, ids: Sequence[UUID], *, dry_run: bool
+) -> Call[list[UpdateResult]]:
+    """Change up to `BATCH_LIMIT` named jobs."""
+    arguments = {
+        "changes": Json(changes.to_json()),
+        "job_ids": list(ids),
+        "dry_run": dry_run,
+    }
+    return Call("bulk_update_video_jobs", arguments, _results, Repeatable.KEYED)
+
+
+def _results(rows: Rows) -> list[UpdateResult]:
+    return [UpdateResult.model_validate(row) for row in rows]
+
+
+def bulk_update_matching(
+    changes: JobChanges, filters: JobFilter, *, dry_run: bool, after_seq: int
+) -> Call[tuple[list[UpdateResult], int | None]]:
+    """Change the next `BATCH_LIMIT` jobs that match, and tell where to go on."""
+    arguments = {
+        "changes": Json(changes.to_json()),
+        "filter": Json(filters.to_json()),
+        "dry_run": dry_run,
+        "after_seq": after_seq,
+        "row_limit": BATCH_LIMIT,
+    }
+    return Call("bulk_update_video_jobs", arguments, _results_and_place, Repeatable.KEYED)
+
+
+def _results_and_place(rows: Rows) -> tuple[list[UpdateResult], int | None]:
+    more = len(rows) == BATCH_LIMIT
+    return _results(rows), max(row["seq"] for row in rows) if more else None
+
+
+def clear(
+    filters: JobFilter, finished_before: datetime | None, older_than_seconds: float | None
+) -> Call[int]:
+    """Delete up to `BATCH_LIMIT` final jobs."""
+    arguments = {
+        "filter": Json(filters.to_json()),
+        "finished_before": finished_before,
+        "older_than_seconds": older_than_seconds,
+        "row_limit": BATCH_LIMIT,
+    }
+    return Call("clear_video_jobs", arguments, len, Repeatable.KEYED)
+
+
+def check() -> Call[Health]:
+    """Ask the database how it is."""
+    return Call("check_video_jobs", {}, _health, Repeatable.READ)
+
+
+def _health(rows: Rows) -> Health:
+    return Health.model_validate(rows[0])

@@ -1,0 +1,260 @@
+"""Calls of workers and services: claim, keep, settle, recover."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from videojobs.calls._call import Call, Json, Repeatable, as_id, within
+from videojobs.calls.jobs import one_job
+from videojobs.errors import LeaseLostError
+from videojobs.models import (
+    Beat,
+    BeatReply,
+    JobStatus,
+    Lease,
+    OutputFile,
+    RecoveredJob,
+    Rows,
+    Settled,
+    Verdict,
+    VideoJob,
+)
+from videojobs.requests import BATCH_LIMIT, refusal, refuse
+
+CLAIM_LIMIT = 100
+LEASE_SECONDS = (1, 7 * 24 * 3600)
+Outputs = Sequence[OutputFile | Mapping[str, Any] | str]
+
+
+def claim_jobs(
+    worker: str,
+    claim_key: UUID,
+    *,
+    queues: Sequence[str],
+    pipelines: Sequence[str] | None,
+    limit: int,
+    lease_seconds: float,
+    hard_limit_seconds: float | None,
+) -> Call[list[Lease]]:
+    """Lease the next ready jobs. The same key again returns the same leases."""
+    _check_worker("claim_jobs", worker)
+    within("claim_jobs", "limit", limit, 1, CLAIM_LIMIT)
+    within("claim_jobs", "lease_seconds", lease_seconds, *LEASE_SECONDS)
+    if isinstance(queues, str) or not queues:
+        raise refuse("claim_jobs", "queues", queues, "a list of one or more queue names")
+    arguments = {
+        "worker": worker,
+        "claim_key": claim_key,
+        "queues": list(queues),
+        "pipelines": None if pipelines is None else list(pipelines),
+        "job_limit": limit,
+        "lease_seconds": lease_seconds,
+        "hard_limit_seconds": hard_limit_seconds,
+    }
+    return Call("claim_video_jobs", arguments, _leases, Repeatable.KEYED)
+
+
+def _check_worker(operation: str, worker: str) -> None:
+    if not (0 < len(worker) <= 255 and "\x00" not in worker):
+        raise refuse(operation, "worker_id", worker, "text of 1 to 255 characters without NUL")
+
+
+def _leases(rows: Rows) -> list[Lease]:
+    return [Lease.model_validate(row) for row in rows]
+
+
+def start_processing(
+    job_id: UUID | str, worker: str, claim_key: UUID, lease_seconds: float
+) -> Call[Lease]:
+    """Lease one named job."""
+    _check_worker("start_processing", worker)
+    within("start_processing", "lease_seconds", lease_seconds, *LEASE_SECONDS)
+    arguments = {
+        "job_id": as_id("start_processing", "job_id", job_id),
+        "worker": worker,
+        "claim_key": claim_key,
+        "lease_seconds": lease_seconds,
+    }
+    return Call("start_video_job", arguments, _one_lease, Repeatable.KEYED)
+
+
+def _one_lease(rows: Rows) -> Lease:
+    return Lease.model_validate(rows[0])
+
+
+def heartbeat(beats: Sequence[Beat], lease_seconds: float) -> Call[list[BeatReply]]:
+    """Keep the leases, and report progress."""
+    within("heartbeat", "lease_seconds", lease_seconds, *LEASE_SECONDS)
+    within("heartbeat", "the number of beats", len(beats), 0, BATCH_LIMIT)
+    arguments = {
+        "beats": Json([beat.model_dump(mode="json", exclude_none=True) for beat in beats]),
+        "lease_seconds": lease_seconds,
+    }
+    return Call("heartbeat_video_jobs", arguments, _replies, Repeatable.KEYED)
+
+
+def _replies(rows: Rows) -> list[BeatReply]:
+    return [BeatReply.model_validate(row) for row in rows]
+
+
+def complete_job(
+    job: Lease | VideoJob | UUID | str,
+    outputs: Outputs,
+    processing_seconds: float | None,
+) -> Call[VideoJob]:
+    """Complete it. A bare id works for a service; a worker gives its lease."""
+    job_id, run_token = _target("complete_job", job)
+    if processing_seconds is not None:
+        within("complete_job", "processing_time", processing_seconds, 0, 10**9)
+    arguments = {
+        "job_id": job_id,
+        "run_token": run_token,
+        "output_files": Json(_output_files(outputs)),
+        "processing_seconds": processing_seconds,
+    }
+    return _settling("complete_video_job", arguments, Repeatable.KEYED)
+
+
+def fail_job(
+    job: Lease | VideoJob | UUID | str,
+    error_message: str,
+    *,
+    error_code: str,
+    retryable: bool,
+    detail: Mapping[str, Any],
+) -> Call[VideoJob]:
+    """Report a failed attempt. With a lease it can be repeated; with a bare id it cannot."""
+    job_id, run_token = _target("fail_job", job)
+    arguments = {
+        "job_id": job_id,
+        "run_token": run_token,
+        "error_code": _storable(error_code),
+        "error_message": _storable(error_message),
+        "retryable": retryable,
+        "detail": Json(dict(detail)),
+    }
+    repeatable = Repeatable.ONCE if run_token is None else Repeatable.KEYED
+    return _settling("fail_video_job", arguments, repeatable)
+
+
+def release_job(lease: Lease) -> Call[VideoJob]:
+    """Give it back unfinished."""
+    return _settling("release_video_job", _held(lease), Repeatable.KEYED)
+
+
+def confirm_cancel(lease: Lease) -> Call[VideoJob]:
+    """Say that the work has stopped, as was asked."""
+    return _settling("confirm_video_job_cancel", _held(lease), Repeatable.KEYED)
+
+
+def _held(lease: Lease) -> dict[str, Any]:
+    return {"job_id": lease.job_id, "run_token": lease.run_token}
+
+
+def _target(operation: str, job: Lease | VideoJob | UUID | str) -> tuple[UUID, int | None]:
+    match job:
+        case Lease():
+            return job.job_id, job.run_token
+        case VideoJob():
+            return job.id, None
+        case _:
+            return as_id(operation, "job_id", job), None
+
+
+def _settling(
+    function: str, arguments: Mapping[str, Any], repeatable: Repeatable
+) -> Call[VideoJob]:
+    return Call(
+        function, arguments, partial(_settled_job, function, arguments["job_id"]), repeatable
+    )
+
+
+def _settled_job(function: str, job_id: UUID, rows: Rows) -> VideoJob:
+    settled = Settled.model_validate(rows[0])
+    if settled.verdict is Verdict.LOST or settled.job is None:
+        raise LeaseLostError(
+            f"the lease on job {job_id} is lost: another attempt owns it, or it was taken back; "
+            "stop working on it, nothing was changed",
+            job_id=job_id,
+            operation=function,
+        )
+    return settled.job
+
+
+def _output_files(outputs: Outputs) -> list[dict[str, Any]]:
+    if isinstance(outputs, str):
+        raise refuse("complete_job", "outputs", outputs, "a list of paths or output files")
+    return [
+        _as_output(output).model_dump(mode="json", exclude_none=True, exclude_defaults=False)
+        for output in outputs
+    ]
+
+
+def _as_output(output: OutputFile | Mapping[str, Any] | str) -> OutputFile:
+    match output:
+        case OutputFile():
+            return output
+        case _:
+            facts = {"path": output} if isinstance(output, str) else output
+            try:
+                return OutputFile.model_validate(facts)
+            except ValidationError as error:
+                raise refusal("complete_job", error) from None
+
+
+def _storable(text: str) -> str:
+    # What ffmpeg prints may hold anything; an error report must not fail on it.
+    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")[:4000] or "unknown"
+
+
+def update_status(
+    job_id: UUID | str,
+    status: JobStatus,
+    *,
+    progress: int | None,
+    stage: str | None,
+    worker: str | None,
+    outputs: Outputs,
+    error_code: str,
+    error_message: str | None,
+) -> Call[VideoJob]:
+    """Bring it to the status, for a service without a lease."""
+    if progress is not None:
+        within("update_job_status", "progress", progress, 0, 100)
+    arguments = {
+        "job_id": as_id("update_job_status", "job_id", job_id),
+        "status": status.value,
+        "progress": progress,
+        "stage": stage,
+        "worker": worker,
+        "output_files": Json(_output_files(outputs)),
+        "error_code": error_code,
+        "error_message": None if error_message is None else _storable(error_message),
+    }
+    return Call("update_video_job_status", arguments, one_job, Repeatable.ONCE)
+
+
+def find_stuck(running_seconds: float | None, limit: int) -> Call[list[VideoJob]]:
+    """Read the jobs whose worker is silent, or takes too long."""
+    within("find_stuck_jobs", "limit", limit, 1, BATCH_LIMIT)
+    arguments = {"running_seconds": running_seconds, "row_limit": limit}
+    return Call("find_stuck_video_jobs", arguments, _jobs, Repeatable.READ)
+
+
+def _jobs(rows: Rows) -> list[VideoJob]:
+    return [VideoJob.model_validate(row) for row in rows]
+
+
+def recover(limit: int) -> Call[list[RecoveredJob]]:
+    """Take jobs back from silent workers."""
+    within("recover_stuck_jobs", "limit", limit, 1, BATCH_LIMIT)
+    return Call("recover_video_jobs", {"row_limit": limit}, _recovered, Repeatable.KEYED)
+
+
+def _recovered(rows: Rows) -> list[RecoveredJob]:
+    return [RecoveredJob.model_validate(row) for row in rows]

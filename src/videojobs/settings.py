@@ -1,0 +1,147 @@
+"""Every default, and the only reader of the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Self
+
+from videojobs.errors import ConfigurationError
+
+TransportName = Literal["supabase", "postgres"]
+
+_URL_NAMES = ("SUPABASE_URL", "NEXT_PUBLIC_SUPABASE_URL")
+_PUBLISHABLE_KEY_NAMES = (
+    "SUPABASE_PUBLISHABLE_KEY",
+    "NEXT_PUBLIC_SUPABASE_PUBLISHABLE_KEY",
+    "SUPABASE_ANON_KEY",
+    "NEXT_PUBLIC_SUPABASE_ANON_KEY",
+)
+_DATABASE_URL_NAMES = ("SUPABASE_DB_URL", "DATABASE_URL")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How to reach the database, how patient to be, and where files go.
+
+    Secrets are left out of the repr.
+    """
+
+    supabase_url: str | None = None
+    supabase_key: str | None = field(default=None, repr=False)
+    """A secret or service-role key, for backends and workers."""
+    publishable_key: str | None = field(default=None, repr=False)
+    """Sent as ``apikey`` beside a user's token."""
+    database_url: str | None = field(default=None, repr=False)
+    transport: TransportName | None = None
+    """Which one to use where both are configured; Supabase unless said otherwise."""
+    jwt_secret: str | None = field(default=None, repr=False)
+    """Verifies users' tokens (HS256) on the Postgres transport."""
+    jwks: str | None = field(default=None, repr=False)
+    """A JSON Web Key Set that verifies users' tokens (ES256, RS256) on the Postgres transport."""
+
+    connect_timeout_seconds: float = 5.0
+    read_timeout_seconds: float = 12.0
+    """Longer than Supabase's statement timeout (8 s), so that the database gives the error
+    instead of an ambiguous broken connection."""
+    deadline_seconds: float = 30.0
+    """A call and its repeats take no longer than this in all."""
+    pool_size: int = 10
+    """Connections that one manager keeps at the most."""
+
+    lease_seconds: int = 60
+    """A worker that is silent for so long has lost its jobs."""
+    manual_lease_seconds: int = 3600
+    """The lease of `start_processing`, whose callers send no heartbeats."""
+    poll_seconds: float = 5.0
+    """An idle worker's, or waiter's, longest pause between two looks."""
+
+    ffmpeg: str | None = None
+    """Path of the ffmpeg to run; the one from imageio-ffmpeg if not given."""
+    work_dir: Path | None = None
+    """Where attempts keep their temporary files; the system's temporary folder if not given."""
+    storage_dir: Path = Path("videojobs-output")
+    """The root of the local storage."""
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read what is set; the table in the README lists the names.
+
+        Raises:
+            ConfigurationError: A variable holds something that cannot be used.
+        """
+        given = {
+            "supabase_url": _first(environ, _URL_NAMES),
+            "supabase_key": _secret_key(environ),
+            "publishable_key": _first(environ, _PUBLISHABLE_KEY_NAMES),
+            "database_url": _first(environ, _DATABASE_URL_NAMES),
+            "transport": _transport(environ),
+            "jwt_secret": environ.get("SUPABASE_JWT_SECRET"),
+            "jwks": environ.get("SUPABASE_JWKS"),
+            "deadline_seconds": _number(environ, "VIDEOJOBS_DEADLINE_SECONDS"),
+            "lease_seconds": _whole_number(environ, "VIDEOJOBS_LEASE_SECONDS"),
+            "ffmpeg": environ.get("VIDEOJOBS_FFMPEG"),
+            "work_dir": _path(environ, "VIDEOJOBS_WORK_DIR"),
+            "storage_dir": _path(environ, "VIDEOJOBS_STORAGE_DIR"),
+        }
+        return cls(**{name: value for name, value in given.items() if value is not None})  # pyright: ignore[reportArgumentType] # each value was read for its name
+
+
+def _first(environ: Mapping[str, str], names: tuple[str, ...]) -> str | None:
+    return next((environ[name] for name in names if environ.get(name)), None)
+
+
+def _secret_key(environ: Mapping[str, str]) -> str | None:
+    if key := environ.get("SUPABASE_SECRET_KEY"):
+        return key
+    if keys := environ.get("SUPABASE_SECRET_KEYS"):
+        return _default_key(keys)
+    return environ.get("SUPABASE_SERVICE_ROLE_KEY") or None
+
+
+def _default_key(keys: str) -> str:
+    try:
+        return str(json.loads(keys)["default"])
+    except (ValueError, KeyError, TypeError):
+        raise ConfigurationError(
+            'SUPABASE_SECRET_KEYS must be a JSON object with a "default" key, '
+            'such as {"default": "sb_secret_..."}'
+        ) from None
+
+
+def _transport(environ: Mapping[str, str]) -> str | None:
+    name = environ.get("VIDEOJOBS_TRANSPORT") or None
+    if name not in (None, "supabase", "postgres"):
+        raise ConfigurationError(
+            f"VIDEOJOBS_TRANSPORT={name!r} is not known; use 'supabase' or 'postgres'"
+        )
+    return name
+
+
+def _number(environ: Mapping[str, str], name: str) -> float | None:
+    text = environ.get(name)
+    if not text:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 < number < float("inf"):
+        raise ConfigurationError(f"{name}={text!r} must be a number of seconds above 0")
+    return number
+
+
+def _whole_number(environ: Mapping[str, str], name: str) -> int | None:
+    number = _number(environ, name)
+    if number is None:
+        return None
+    if number != int(number):
+        raise ConfigurationError(f"{name}={number} must be a whole number of seconds")
+    return int(number)
+
+
+def _path(environ: Mapping[str, str], name: str) -> Path | None:
+    return Path(environ[name]) if environ.get(name) else None

@@ -1,0 +1,137 @@
+"""What the two Postgres transports share: statements out, failures in. No I/O."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Any
+
+import jwt
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg_pool import PoolClosed, PoolTimeout
+from pydantic_core import to_json
+
+from videojobs.calls import Call, Json
+from videojobs.errors import AuthenticationError, ConfigurationError
+from videojobs.retries import Failure, Sent
+from videojobs.settings import Settings
+
+#: Supavisor's and PgBouncer's usual port for transaction pooling: no prepared statements there,
+#: and no LISTEN.
+TRANSACTION_POOLER_PORT = "6543"
+CHANGES_CHANNEL = "videojobs_changes"
+BECOME_USER = (
+    "select set_config('role', 'authenticated', true), set_config('request.jwt.claims', %s, true)"
+)
+
+
+def conninfo_of(url: str, settings: Settings) -> tuple[str, bool]:
+    """The connection string, and whether it leads to a transaction pooler."""
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.Error:
+        # psycopg's message would repeat a part of the URL, and so perhaps of the password.
+        raise ConfigurationError(
+            "the database URL cannot be read; it should look like "
+            "postgresql://user:password@host:5432/database, with special characters in the "
+            "password percent-encoded"
+        ) from None
+    parts.setdefault("connect_timeout", str(max(2, round(settings.connect_timeout_seconds))))
+    parts.setdefault("application_name", "videojobs")
+    pooled = str(parts.get("port")) == TRANSACTION_POOLER_PORT
+    return make_conninfo("", **parts), pooled
+
+
+@lru_cache(maxsize=256)
+def _statement(function: str, names: tuple[str, ...], columns: tuple[str, ...]) -> bytes:
+    arguments = ", ".join(f"{name} => %({name})s" for name in names)
+    chosen = ", ".join(columns) or "*"
+    return f"select {chosen} from public.{function}({arguments})".encode()  # noqa: S608 # our own names
+
+
+def statement_of(call: Call[Any]) -> tuple[bytes, dict[str, Any]]:
+    """The statement, and its parameters."""
+    parameters = {
+        # As text of unknown type, which the function's signature makes jsonb.
+        name: to_json(value.value).decode() if isinstance(value, Json) else value
+        for name, value in call.arguments.items()
+    }
+    return _statement(call.function, tuple(parameters), call.columns), parameters
+
+
+def failure_of(error: Exception, *, connected: bool) -> Failure:
+    """The failure that an exception of psycopg or its pool tells of."""
+    match error:
+        case PoolTimeout():
+            return Failure("no free connection in time", sent=Sent.NO)
+        case PoolClosed():
+            return Failure("the manager was closed", sent=Sent.NEVER)
+        case psycopg.Error() if error.sqlstate:
+            return Failure(
+                error.diag.message_primary or str(error),
+                sent=Sent.ANSWERED,
+                code=error.sqlstate,
+                hint=error.diag.message_hint,
+            )
+        case psycopg.OperationalError() if not connected:
+            return Failure(_one_line(error), sent=Sent.NO)
+        case psycopg.OperationalError() | psycopg.InterfaceError():
+            return Failure(_one_line(error), sent=Sent.PERHAPS)
+        case _:
+            return Failure(_one_line(error), sent=Sent.NEVER)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+class TokenVerifier:
+    """Checks users' tokens, as PostgREST does in front of a Supabase database."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._secret = settings.jwt_secret
+        self._keys = None if settings.jwks is None else jwt.PyJWKSet.from_json(settings.jwks)
+
+    def claims_of(self, token: str) -> str:
+        """The verified claims, as JSON for ``request.jwt.claims``.
+
+        Raises:
+            ConfigurationError: There is nothing to verify with.
+            AuthenticationError: The token is not valid, or not a signed-in user's.
+        """
+        try:
+            key, algorithms = self._key_for(token)
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=algorithms,
+                leeway=10,
+                options={"require": ["exp", "sub"], "verify_aud": False},
+            )
+        except jwt.PyJWTError as error:
+            raise AuthenticationError(
+                f"the user's token was not accepted: {error}", hint="sign in again"
+            ) from None
+        # A service token would otherwise pass for a user's: both are signed with the same key.
+        if claims.get("role") != "authenticated":
+            raise AuthenticationError(
+                f"the token's role is {claims.get('role')!r}; as_user needs 'authenticated'"
+            )
+        return json.dumps(claims)
+
+    def _key_for(self, token: str) -> tuple[Any, list[str]]:
+        # The algorithm is pinned by the kind of key, never taken from the token alone.
+        header = jwt.get_unverified_header(token)
+        if header.get("alg") == "HS256" and self._secret is not None:
+            return self._secret, ["HS256"]
+        if self._keys is not None and "kid" in header:
+            for key in self._keys.keys:
+                if key.key_id == header["kid"] and key.algorithm_name in {"ES256", "RS256"}:
+                    return key, [key.algorithm_name]
+        if self._secret is None and self._keys is None:
+            raise ConfigurationError(
+                "as_user on a direct Postgres connection must verify the token itself: "
+                "set SUPABASE_JWT_SECRET (HS256) or SUPABASE_JWKS (ES256, RS256)"
+            )
+        raise jwt.InvalidTokenError("it is signed with a key that is not configured")

@@ -1,0 +1,366 @@
+"""Directly to Postgres with psycopg: an own pool, or the caller's connection and transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import time
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
+
+from videojobs.calls import Call
+from videojobs.errors import ConfigurationError
+from videojobs.models import Rows
+from videojobs.retries import Failure
+from videojobs.settings import Settings
+from videojobs.transports import _psycopg as wire
+from videojobs.transports._protocol import (
+    AsyncListener,
+    AsyncPollingListener,
+    Listener,
+    PollingListener,
+    Token,
+)
+
+# What a pool's connection may raise, and a caller's.
+_ERRORS = (psycopg.Error, PoolTimeout)
+
+
+class PostgresTransport:
+    """Calls functions over a pool of connections."""
+
+    can_repeat = True
+
+    def __init__(
+        self, url: str, settings: Settings, *, pooled: bool | None = None, shared: Any = None
+    ) -> None:
+        self._url = url
+        self._settings = settings
+        self._conninfo, guessed = wire.conninfo_of(url, settings)
+        self._pooled = guessed if pooled is None else pooled
+        self._verifier = wire.TokenVerifier(settings)
+        self._token: Token | None = None
+        self._worked = False
+        self._pid = os.getpid()
+        self._pool: ConnectionPool[psycopg.Connection[DictRow]] = shared or self._new_pool()
+
+    def _new_pool(self) -> ConnectionPool[psycopg.Connection[DictRow]]:
+        return ConnectionPool(
+            self._conninfo,
+            connection_class=psycopg.Connection[DictRow],
+            kwargs={
+                "autocommit": True,
+                "row_factory": dict_row,
+                "prepare_threshold": None if self._pooled else 5,
+            },
+            min_size=0,
+            max_size=self._settings.pool_size,
+            timeout=self._settings.connect_timeout_seconds,
+            open=True,
+            name="videojobs",
+        )
+
+    @property
+    def is_user(self) -> bool:
+        return self._token is not None
+
+    def send(self, call: Call[Any]) -> Rows:
+        claims = self._claims()
+        if self._pid != os.getpid():
+            # A connection that two processes write to is broken for both.
+            self._pool, self._pid = self._new_pool(), os.getpid()
+        connection = self._connection()
+        try:
+            return _ask(connection, call, claims)
+        except psycopg.Error as error:
+            if connection.broken:
+                # The server went away: its other connections are most likely gone too.
+                self._pool.drain()
+            raise wire.failure_of(error, connected=True) from error
+        finally:
+            self._pool.putconn(connection)
+
+    def _connection(self) -> psycopg.Connection[DictRow]:
+        try:
+            connection = self._pool.getconn()
+        except PoolTimeout as error:
+            raise self._why_no_connection(error) from error
+        self._worked = True
+        return connection
+
+    def _why_no_connection(self, error: PoolTimeout) -> Failure:
+        # The pool connects in the background and keeps the reason to itself.
+        if not self._worked:
+            try:
+                psycopg.connect(self._conninfo).close()
+            except psycopg.Error as reason:
+                return wire.failure_of(reason, connected=False)
+        return wire.failure_of(error, connected=False)
+
+    def _claims(self) -> str | None:
+        if self._token is None:
+            return None
+        token = self._token() if callable(self._token) else self._token
+        if not isinstance(token, str):
+            raise ConfigurationError("an async token source needs the AsyncVideoJobManager")
+        return self._verifier.claims_of(token)
+
+    @contextmanager
+    def listen(self) -> Generator[Listener]:
+        if self._pooled:
+            yield PollingListener()
+            return
+        try:
+            connection = psycopg.connect(self._conninfo, autocommit=True)
+        except psycopg.Error:
+            # Waking is a convenience; polling finds every change too.
+            yield PollingListener()
+            return
+        with connection:
+            connection.execute(f"listen {wire.CHANGES_CHANNEL}")
+            yield _NotifyListener(connection)
+
+    def as_user(self, token: Token) -> PostgresTransport:
+        user = PostgresTransport(self._url, self._settings, pooled=self._pooled, shared=self._pool)
+        user._token = token
+        user._worked = self._worked
+        return user
+
+    def close(self) -> None:
+        if not self.is_user:
+            self._pool.close()
+
+
+def _ask(connection: psycopg.Connection[Any], call: Call[Any], claims: str | None) -> list[DictRow]:
+    query, parameters = wire.statement_of(call)
+    if claims is None:
+        with connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(query, parameters).fetchall()
+    # One trip to the server for the three statements.
+    with (
+        connection.pipeline(),
+        connection.transaction(),
+        connection.cursor(row_factory=dict_row) as cursor,
+    ):
+        connection.execute(wire.BECOME_USER, [claims])
+        return cursor.execute(query, parameters).fetchall()
+
+
+class PostgresConnectionTransport:
+    """Calls functions on the caller's connection, and so within the caller's transaction.
+
+    Nothing is committed here and nothing is repeated: what failed has ended the transaction.
+    """
+
+    can_repeat = False
+    is_user = False
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    def send(self, call: Call[Any]) -> Rows:
+        try:
+            return _ask(self._connection, call, None)
+        except psycopg.Error as error:
+            raise wire.failure_of(error, connected=True) from error
+
+    def listen(self) -> PollingListener:
+        return PollingListener()
+
+    def as_user(self, token: Token) -> PostgresConnectionTransport:
+        raise _no_user_here()
+
+    def close(self) -> None:
+        """Do nothing: the connection is the caller's."""
+
+
+class _NotifyListener:
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    def wait(self, job_id: UUID, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        try:
+            while (left := end - time.monotonic()) > 0:
+                for notice in self._connection.notifies(timeout=left, stop_after=1):
+                    if notice.payload == str(job_id):
+                        return
+        except psycopg.OperationalError:
+            PollingListener().wait(job_id, max(end - time.monotonic(), 0))
+
+
+class AsyncPostgresTransport:
+    """Calls functions over a pool of connections, for asyncio."""
+
+    can_repeat = True
+
+    def __init__(
+        self, url: str, settings: Settings, *, pooled: bool | None = None, shared: Any = None
+    ) -> None:
+        self._url = url
+        self._settings = settings
+        self._conninfo, guessed = wire.conninfo_of(url, settings)
+        self._pooled = guessed if pooled is None else pooled
+        self._verifier = wire.TokenVerifier(settings)
+        self._token: Token | None = None
+        self._worked = False
+        self._opening = asyncio.Lock()
+        self._pool: AsyncConnectionPool[psycopg.AsyncConnection[DictRow]] = (
+            shared or self._new_pool()
+        )
+
+    def _new_pool(self) -> AsyncConnectionPool[psycopg.AsyncConnection[DictRow]]:
+        return AsyncConnectionPool(
+            self._conninfo,
+            connection_class=psycopg.AsyncConnection[DictRow],
+            kwargs={
+                "autocommit": True,
+                "row_factory": dict_row,
+                "prepare_threshold": None if self._pooled else 5,
+            },
+            min_size=0,
+            max_size=self._settings.pool_size,
+            timeout=self._settings.connect_timeout_seconds,
+            open=False,
+            name="videojobs",
+        )
+
+    @property
+    def is_user(self) -> bool:
+        return self._token is not None
+
+    async def send(self, call: Call[Any]) -> Rows:
+        claims = await self._claims()
+        connection = await self._connection()
+        try:
+            return await _ask_async(connection, call, claims)
+        except psycopg.Error as error:
+            if connection.broken:
+                await self._pool.drain()
+            raise wire.failure_of(error, connected=True) from error
+        finally:
+            await self._pool.putconn(connection)
+
+    async def _connection(self) -> psycopg.AsyncConnection[DictRow]:
+        if not self._worked:
+            # Opened within the loop that uses it, and once.
+            async with self._opening:
+                await self._pool.open()
+        try:
+            connection = await self._pool.getconn()
+        except PoolTimeout as error:
+            raise await self._why_no_connection(error) from error
+        self._worked = True
+        return connection
+
+    async def _why_no_connection(self, error: PoolTimeout) -> Failure:
+        if not self._worked:
+            try:
+                await (await psycopg.AsyncConnection.connect(self._conninfo)).close()
+            except psycopg.Error as reason:
+                return wire.failure_of(reason, connected=False)
+        return wire.failure_of(error, connected=False)
+
+    async def _claims(self) -> str | None:
+        if self._token is None:
+            return None
+        token = self._token() if callable(self._token) else self._token
+        return self._verifier.claims_of(await token if inspect.isawaitable(token) else token)
+
+    @asynccontextmanager
+    async def listen(self) -> AsyncGenerator[AsyncListener]:
+        if self._pooled:
+            yield AsyncPollingListener()
+            return
+        try:
+            connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
+        except psycopg.Error:
+            yield AsyncPollingListener()
+            return
+        async with connection:
+            await connection.execute(f"listen {wire.CHANGES_CHANNEL}")
+            yield _AsyncNotifyListener(connection)
+
+    def as_user(self, token: Token) -> AsyncPostgresTransport:
+        user = AsyncPostgresTransport(
+            self._url, self._settings, pooled=self._pooled, shared=self._pool
+        )
+        user._token = token
+        user._worked = self._worked
+        return user
+
+    async def close(self) -> None:
+        if not self.is_user:
+            await self._pool.close()
+
+
+async def _ask_async(
+    connection: psycopg.AsyncConnection[Any], call: Call[Any], claims: str | None
+) -> list[DictRow]:
+    query, parameters = wire.statement_of(call)
+    if claims is None:
+        async with connection.cursor(row_factory=dict_row) as cursor:
+            await cursor.execute(query, parameters)
+            return await cursor.fetchall()
+    async with (
+        connection.pipeline(),
+        connection.transaction(),
+        connection.cursor(row_factory=dict_row) as cursor,
+    ):
+        await connection.execute(wire.BECOME_USER, [claims])
+        await cursor.execute(query, parameters)
+        return await cursor.fetchall()
+
+
+class AsyncPostgresConnectionTransport:
+    """Calls functions on the caller's connection; see `PostgresConnectionTransport`."""
+
+    can_repeat = False
+    is_user = False
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        self._connection = connection
+
+    async def send(self, call: Call[Any]) -> Rows:
+        try:
+            return await _ask_async(self._connection, call, None)
+        except psycopg.Error as error:
+            raise wire.failure_of(error, connected=True) from error
+
+    def listen(self) -> AsyncPollingListener:
+        return AsyncPollingListener()
+
+    def as_user(self, token: Token) -> AsyncPostgresConnectionTransport:
+        raise _no_user_here()
+
+    async def close(self) -> None:
+        """Do nothing: the connection is the caller's."""
+
+
+class _AsyncNotifyListener:
+    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        self._connection = connection
+
+    async def wait(self, job_id: UUID, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        try:
+            while (left := end - time.monotonic()) > 0:
+                async for notice in self._connection.notifies(timeout=left, stop_after=1):
+                    if notice.payload == str(job_id):
+                        return
+        except psycopg.OperationalError:
+            await AsyncPollingListener().wait(job_id, max(end - time.monotonic(), 0))
+
+
+def _no_user_here() -> ConfigurationError:
+    return ConfigurationError(
+        "as_user would change the role of your own connection; "
+        "make a manager with from_url(...) and use its as_user"
+    )
