@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
@@ -32,7 +33,7 @@ from videojobs.models import (
 from videojobs.repeating import perform_async
 from videojobs.requests import JobChanges, JobFilter, NewVideoJob, NewVideoJobFields
 from videojobs.settings import Settings
-from videojobs.transports import AsyncTransport, Token
+from videojobs.transports import AsyncListener, AsyncTransport, Channel, Token
 
 if TYPE_CHECKING:
     import psycopg
@@ -150,7 +151,7 @@ class AsyncVideoJobManager:
             SupabaseConnectionError: The database could not be reached in time.
         """
         wish = arguments.new_job(job, fields, is_user=self._transport.is_user)
-        return await self._perform(calls.create_job(wish, new_id()))
+        return await self.perform(calls.create_job(wish, new_id()))
 
     async def create_jobs(
         self, jobs: Sequence[NewVideoJob | NewVideoJobFields]
@@ -173,7 +174,7 @@ class AsyncVideoJobManager:
         Raises:
             JobNotFoundError: There is no such job, or it is not the caller's to see.
         """
-        return await self._perform(calls.get_job(job_id))
+        return await self.perform(calls.get_job(job_id))
 
     async def list_jobs(
         self,
@@ -193,7 +194,7 @@ class AsyncVideoJobManager:
             offset: How many to skip.
             cursor: The ``next_cursor`` of the page before, with the same filters.
         """
-        return await self._perform(
+        return await self.perform(
             calls.list_jobs(filters or JobFilter(), limit=limit, offset=offset, cursor=cursor)
         )
 
@@ -208,7 +209,7 @@ class AsyncVideoJobManager:
     ) -> Page[VideoJob]:
         """A page of one user's jobs, newest first; see `list_jobs`."""
         chosen = arguments.narrowed(filters, "user_id", user_id)
-        return await self._perform(
+        return await self.perform(
             calls.list_jobs(chosen, limit=limit, offset=offset, cursor=cursor)
         )
 
@@ -223,7 +224,7 @@ class AsyncVideoJobManager:
     ) -> Page[VideoJob]:
         """A page of one team's jobs, newest first; see `list_jobs`."""
         chosen = arguments.narrowed(filters, "team_id", team_id)
-        return await self._perform(
+        return await self.perform(
             calls.list_jobs(chosen, limit=limit, offset=offset, cursor=cursor)
         )
 
@@ -243,7 +244,7 @@ class AsyncVideoJobManager:
             after_id: Only what came after this event.
             limit: 1 to 500 events.
         """
-        return await self._perform(calls.list_events(job_id, after_id, limit))
+        return await self.perform(calls.list_events(job_id, after_id, limit))
 
     async def get_job_stats(
         self, filters: JobFilter | None = None, *, group_by: GroupBy | None = None
@@ -255,7 +256,7 @@ class AsyncVideoJobManager:
             group_by: Also the figures by ``user_id``, ``team_id``, ``platform_target`` or
                 ``pipeline``.
         """
-        return await self._perform(calls.get_stats(filters or JobFilter(), group_by))
+        return await self.perform(calls.get_stats(filters or JobFilter(), group_by))
 
     # Wait and watch
 
@@ -299,7 +300,7 @@ class AsyncVideoJobManager:
             JobNotFoundError: There is no such job, or it is not the caller's to see.
             PermissionDeniedError: It is a team's, and the caller neither owns it nor is an admin.
         """
-        return await self._perform(calls.cancel_job(job_id, reason))
+        return await self.perform(calls.cancel_job(job_id, reason))
 
     async def retry_job(self, job_id: UUID | str) -> VideoJob:
         """A failed or cancelled job is queued again, with all its attempts.
@@ -311,7 +312,7 @@ class AsyncVideoJobManager:
             JobNotFoundError: There is no such job, or it is not the caller's to see.
             PermissionDeniedError: It is a team's, and the caller neither owns it nor is an admin.
         """
-        return await self._perform(calls.retry_job(job_id, new_key()))
+        return await self.perform(calls.retry_job(job_id, new_key()))
 
     async def delete_job(self, job_id: UUID | str) -> None:
         """A final job is gone, with its history. Its output files are not touched.
@@ -321,7 +322,7 @@ class AsyncVideoJobManager:
             JobNotFoundError: There is no such job, or it is not the caller's to see.
             PermissionDeniedError: It is a team's, and the caller neither owns it nor is an admin.
         """
-        return await self._perform(calls.delete_job(job_id))
+        return await self.perform(calls.delete_job(job_id))
 
     async def clear_jobs(
         self,
@@ -389,7 +390,7 @@ class AsyncVideoJobManager:
             InvalidTransitionError: The present status does not lead there.
             OutcomeUnknownError: The reply was lost: read the job.
         """
-        return await self._perform(
+        return await self.perform(
             calls.update_status(
                 job_id,
                 arguments.status("update_job_status", status),
@@ -420,7 +421,7 @@ class AsyncVideoJobManager:
             InvalidTransitionError: The job is not queued.
         """
         seconds = arguments.lease_seconds(lease, self.settings.manual_lease_seconds)
-        return await self._perform(calls.start_processing(job_id, worker_id, new_key(), seconds))
+        return await self.perform(calls.start_processing(job_id, worker_id, new_key(), seconds))
 
     async def claim_jobs(
         self,
@@ -444,7 +445,7 @@ class AsyncVideoJobManager:
             lease: How long a silent worker keeps them; a minute if not given.
             hard_limit: How long an attempt may run even while its worker beats.
         """
-        return await self._perform(
+        return await self.perform(
             calls.claim_jobs(
                 worker_id,
                 new_key(),
@@ -455,6 +456,14 @@ class AsyncVideoJobManager:
                 hard_limit_seconds=arguments.positive("claim_jobs", "hard_limit", hard_limit),
             )
         )
+
+    def listen_for_work(self) -> AbstractAsyncContextManager[AsyncListener]:
+        """A context whose ``wait(queues, seconds)`` returns when one of the queues got a job.
+
+        On a direct connection the database wakes it; elsewhere it is a pause. Either way the
+        jobs must be claimed: several workers are woken for one job.
+        """
+        return self._transport.listen(Channel.QUEUE)
 
     async def heartbeat(
         self,
@@ -471,7 +480,7 @@ class AsyncVideoJobManager:
             deadline_seconds: For how long to try, when the database cannot be reached.
         """
         seconds = arguments.lease_seconds(lease, self.settings.lease_seconds)
-        return await self._perform(calls.heartbeat(beats, seconds), deadline_seconds)
+        return await self.perform(calls.heartbeat(beats, seconds), deadline_seconds)
 
     async def complete_job(
         self,
@@ -490,7 +499,7 @@ class AsyncVideoJobManager:
             LeaseLostError: Another attempt owns the job: stop working on it.
             InvalidTransitionError: By id only: the job is not running.
         """
-        return await self._perform(calls.complete_job(job, output_files, processing_time))
+        return await self.perform(calls.complete_job(job, output_files, processing_time))
 
     async def fail_job(
         self,
@@ -514,7 +523,7 @@ class AsyncVideoJobManager:
             LeaseLostError: Another attempt owns the job: stop working on it.
             InvalidTransitionError: By id only: the job is not running.
         """
-        return await self._perform(
+        return await self.perform(
             calls.fail_job(
                 job,
                 error_message,
@@ -530,7 +539,7 @@ class AsyncVideoJobManager:
         Raises:
             LeaseLostError: Another attempt owns the job already.
         """
-        return await self._perform(calls.release_job(lease))
+        return await self.perform(calls.release_job(lease))
 
     async def confirm_cancel(self, lease: Lease) -> VideoJob:
         """The work has stopped, and the job is cancelled. Service only.
@@ -538,7 +547,7 @@ class AsyncVideoJobManager:
         Raises:
             LeaseLostError: The job was taken away, since stopping took too long.
         """
-        return await self._perform(calls.confirm_cancel(lease))
+        return await self.perform(calls.confirm_cancel(lease))
 
     # Look after
 
@@ -552,28 +561,29 @@ class AsyncVideoJobManager:
             limit: 1 to 500.
         """
         seconds = arguments.positive("find_stuck_jobs", "running_longer_than", running_longer_than)
-        return await self._perform(calls.find_stuck(seconds, limit))
+        return await self.perform(calls.find_stuck(seconds, limit))
 
     async def recover_stuck_jobs(self, *, limit: int = 100) -> list[RecoveredJob]:
         """Jobs of silent workers are queued again, or failed after too many such. Service only.
 
         Harmless at any time, from any number of places. Workers do it by themselves.
         """
-        return await self._perform(calls.recover(limit))
+        return await self.perform(calls.recover(limit))
 
     async def check(self) -> Health:
         """What the database says of itself: version, clock, counts, leases. Service only."""
-        return await self._perform(calls.check())
+        return await self.perform(calls.check())
 
     # How it is done
 
-    async def _perform(self, call: Call[T], deadline_seconds: float | None = None) -> T:
+    async def perform(self, call: Call[T], deadline_seconds: float | None = None) -> T:
+        """The answer to any call, repeated where that is harmless, for up to the deadline."""
         return await perform_async(
             self._transport, call, deadline_seconds or self.settings.deadline_seconds
         )
 
     async def _run(self, flow: Flow[T]) -> T:
-        return await driving.run_async(flow, self._transport, self._perform)
+        return await driving.run_async(flow, self._transport, self.perform)
 
     def _stream(self, flow: Flow[None]) -> AsyncIterator[Any]:
-        return driving.stream_async(flow, self._transport, self._perform)
+        return driving.stream_async(flow, self._transport, self.perform)

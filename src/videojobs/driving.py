@@ -15,6 +15,7 @@ from videojobs.transports import (
     AsyncListener,
     AsyncPollingListener,
     AsyncTransport,
+    Channel,
     Listener,
     PollingListener,
     Transport,
@@ -80,9 +81,9 @@ def _drive(
                     except VideoJobsError as error:
                         course.error = error
                 case Listen():
-                    listener = stack.enter_context(transport.listen())
+                    listener = stack.enter_context(transport.listen(Channel.CHANGES))
                 case Pause() as pause:
-                    listener.wait(pause.job_id, pause.seconds)
+                    listener.wait({str(pause.job_id)}, pause.seconds)
                     course.answer = course.elapsed()
                 case Item() as item:
                     yield item
@@ -124,9 +125,9 @@ async def _drive_async(
                     except VideoJobsError as error:
                         course.error = error
                 case Listen():
-                    listener = await stack.enter_async_context(transport.listen())
+                    listener = await stack.enter_async_context(transport.listen(Channel.CHANGES))
                 case Pause() as pause:
-                    await listener.wait(pause.job_id, pause.seconds)
+                    await listener.wait({str(pause.job_id)}, pause.seconds)
                     course.answer = course.elapsed()
                 case Item() as item:
                     yield item

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
@@ -32,7 +33,7 @@ from videojobs.models import (
 from videojobs.repeating import perform
 from videojobs.requests import JobChanges, JobFilter, NewVideoJob, NewVideoJobFields
 from videojobs.settings import Settings
-from videojobs.transports import Token, Transport
+from videojobs.transports import Channel, Listener, Token, Transport
 
 if TYPE_CHECKING:
     import psycopg
@@ -148,7 +149,7 @@ class VideoJobManager:
             SupabaseConnectionError: The database could not be reached in time.
         """
         wish = arguments.new_job(job, fields, is_user=self._transport.is_user)
-        return self._perform(calls.create_job(wish, new_id()))
+        return self.perform(calls.create_job(wish, new_id()))
 
     def create_jobs(self, jobs: Sequence[NewVideoJob | NewVideoJobFields]) -> list[JobReceipt]:
         """The jobs are stored; one receipt for each, in their order.
@@ -169,7 +170,7 @@ class VideoJobManager:
         Raises:
             JobNotFoundError: There is no such job, or it is not the caller's to see.
         """
-        return self._perform(calls.get_job(job_id))
+        return self.perform(calls.get_job(job_id))
 
     def list_jobs(
         self,
@@ -189,7 +190,7 @@ class VideoJobManager:
             offset: How many to skip.
             cursor: The ``next_cursor`` of the page before, with the same filters.
         """
-        return self._perform(
+        return self.perform(
             calls.list_jobs(filters or JobFilter(), limit=limit, offset=offset, cursor=cursor)
         )
 
@@ -204,7 +205,7 @@ class VideoJobManager:
     ) -> Page[VideoJob]:
         """A page of one user's jobs, newest first; see `list_jobs`."""
         chosen = arguments.narrowed(filters, "user_id", user_id)
-        return self._perform(calls.list_jobs(chosen, limit=limit, offset=offset, cursor=cursor))
+        return self.perform(calls.list_jobs(chosen, limit=limit, offset=offset, cursor=cursor))
 
     def get_team_jobs(
         self,
@@ -217,7 +218,7 @@ class VideoJobManager:
     ) -> Page[VideoJob]:
         """A page of one team's jobs, newest first; see `list_jobs`."""
         chosen = arguments.narrowed(filters, "team_id", team_id)
-        return self._perform(calls.list_jobs(chosen, limit=limit, offset=offset, cursor=cursor))
+        return self.perform(calls.list_jobs(chosen, limit=limit, offset=offset, cursor=cursor))
 
     def iter_jobs(
         self, filters: JobFilter | None = None, *, page_size: int = 200
@@ -235,7 +236,7 @@ class VideoJobManager:
             after_id: Only what came after this event.
             limit: 1 to 500 events.
         """
-        return self._perform(calls.list_events(job_id, after_id, limit))
+        return self.perform(calls.list_events(job_id, after_id, limit))
 
     def get_job_stats(
         self, filters: JobFilter | None = None, *, group_by: GroupBy | None = None
@@ -247,7 +248,7 @@ class VideoJobManager:
             group_by: Also the figures by ``user_id``, ``team_id``, ``platform_target`` or
                 ``pipeline``.
         """
-        return self._perform(calls.get_stats(filters or JobFilter(), group_by))
+        return self.perform(calls.get_stats(filters or JobFilter(), group_by))
 
     # Wait and watch
 
@@ -291,7 +292,7 @@ class VideoJobManager:
             JobNotFoundError: There is no such job, or it is not the caller's to see.
             PermissionDeniedError: It is a team's, and the caller neither owns it nor is an admin.
         """
-        return self._perform(calls.cancel_job(job_id, reason))
+        return self.perform(calls.cancel_job(job_id, reason))
 
     def retry_job(self, job_id: UUID | str) -> VideoJob:
         """A failed or cancelled job is queued again, with all its attempts.
@@ -303,7 +304,7 @@ class VideoJobManager:
             JobNotFoundError: There is no such job, or it is not the caller's to see.
             PermissionDeniedError: It is a team's, and the caller neither owns it nor is an admin.
         """
-        return self._perform(calls.retry_job(job_id, new_key()))
+        return self.perform(calls.retry_job(job_id, new_key()))
 
     def delete_job(self, job_id: UUID | str) -> None:
         """A final job is gone, with its history. Its output files are not touched.
@@ -313,7 +314,7 @@ class VideoJobManager:
             JobNotFoundError: There is no such job, or it is not the caller's to see.
             PermissionDeniedError: It is a team's, and the caller neither owns it nor is an admin.
         """
-        return self._perform(calls.delete_job(job_id))
+        return self.perform(calls.delete_job(job_id))
 
     def clear_jobs(
         self,
@@ -381,7 +382,7 @@ class VideoJobManager:
             InvalidTransitionError: The present status does not lead there.
             OutcomeUnknownError: The reply was lost: read the job.
         """
-        return self._perform(
+        return self.perform(
             calls.update_status(
                 job_id,
                 arguments.status("update_job_status", status),
@@ -412,7 +413,7 @@ class VideoJobManager:
             InvalidTransitionError: The job is not queued.
         """
         seconds = arguments.lease_seconds(lease, self.settings.manual_lease_seconds)
-        return self._perform(calls.start_processing(job_id, worker_id, new_key(), seconds))
+        return self.perform(calls.start_processing(job_id, worker_id, new_key(), seconds))
 
     def claim_jobs(
         self,
@@ -436,7 +437,7 @@ class VideoJobManager:
             lease: How long a silent worker keeps them; a minute if not given.
             hard_limit: How long an attempt may run even while its worker beats.
         """
-        return self._perform(
+        return self.perform(
             calls.claim_jobs(
                 worker_id,
                 new_key(),
@@ -447,6 +448,14 @@ class VideoJobManager:
                 hard_limit_seconds=arguments.positive("claim_jobs", "hard_limit", hard_limit),
             )
         )
+
+    def listen_for_work(self) -> AbstractContextManager[Listener]:
+        """A context whose ``wait(queues, seconds)`` returns when one of the queues got a job.
+
+        On a direct connection the database wakes it; elsewhere it is a pause. Either way the
+        jobs must be claimed: several workers are woken for one job.
+        """
+        return self._transport.listen(Channel.QUEUE)
 
     def heartbeat(
         self,
@@ -463,7 +472,7 @@ class VideoJobManager:
             deadline_seconds: For how long to try, when the database cannot be reached.
         """
         seconds = arguments.lease_seconds(lease, self.settings.lease_seconds)
-        return self._perform(calls.heartbeat(beats, seconds), deadline_seconds)
+        return self.perform(calls.heartbeat(beats, seconds), deadline_seconds)
 
     def complete_job(
         self,
@@ -482,7 +491,7 @@ class VideoJobManager:
             LeaseLostError: Another attempt owns the job: stop working on it.
             InvalidTransitionError: By id only: the job is not running.
         """
-        return self._perform(calls.complete_job(job, output_files, processing_time))
+        return self.perform(calls.complete_job(job, output_files, processing_time))
 
     def fail_job(
         self,
@@ -506,7 +515,7 @@ class VideoJobManager:
             LeaseLostError: Another attempt owns the job: stop working on it.
             InvalidTransitionError: By id only: the job is not running.
         """
-        return self._perform(
+        return self.perform(
             calls.fail_job(
                 job,
                 error_message,
@@ -522,7 +531,7 @@ class VideoJobManager:
         Raises:
             LeaseLostError: Another attempt owns the job already.
         """
-        return self._perform(calls.release_job(lease))
+        return self.perform(calls.release_job(lease))
 
     def confirm_cancel(self, lease: Lease) -> VideoJob:
         """The work has stopped, and the job is cancelled. Service only.
@@ -530,7 +539,7 @@ class VideoJobManager:
         Raises:
             LeaseLostError: The job was taken away, since stopping took too long.
         """
-        return self._perform(calls.confirm_cancel(lease))
+        return self.perform(calls.confirm_cancel(lease))
 
     # Look after
 
@@ -544,26 +553,27 @@ class VideoJobManager:
             limit: 1 to 500.
         """
         seconds = arguments.positive("find_stuck_jobs", "running_longer_than", running_longer_than)
-        return self._perform(calls.find_stuck(seconds, limit))
+        return self.perform(calls.find_stuck(seconds, limit))
 
     def recover_stuck_jobs(self, *, limit: int = 100) -> list[RecoveredJob]:
         """Jobs of silent workers are queued again, or failed after too many such. Service only.
 
         Harmless at any time, from any number of places. Workers do it by themselves.
         """
-        return self._perform(calls.recover(limit))
+        return self.perform(calls.recover(limit))
 
     def check(self) -> Health:
         """What the database says of itself: version, clock, counts, leases. Service only."""
-        return self._perform(calls.check())
+        return self.perform(calls.check())
 
     # How it is done
 
-    def _perform(self, call: Call[T], deadline_seconds: float | None = None) -> T:
+    def perform(self, call: Call[T], deadline_seconds: float | None = None) -> T:
+        """The answer to any call, repeated where that is harmless, for up to the deadline."""
         return perform(self._transport, call, deadline_seconds or self.settings.deadline_seconds)
 
     def _run(self, flow: Flow[T]) -> T:
-        return driving.run(flow, self._transport, self._perform)
+        return driving.run(flow, self._transport, self.perform)
 
     def _stream(self, flow: Flow[None]) -> Iterator[Any]:
-        return driving.stream(flow, self._transport, self._perform)
+        return driving.stream(flow, self._transport, self.perform)

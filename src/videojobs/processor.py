@@ -96,6 +96,11 @@ class VideoProcessor:
         self._limits = limits or SourceLimits()
 
     @property
+    def pipelines(self) -> tuple[str, ...]:
+        """The names of the pipelines that it can run."""
+        return tuple(self._pipelines)
+
+    @property
     def machine(self) -> Machine:
         """What this ffmpeg can do, and the cores that plans are made for."""
         return inspect_ffmpeg(self.ffmpeg, cores=self._cores)

@@ -15,7 +15,7 @@ from videojobs.retries import Failure
 from videojobs.transports import AsyncTransport, Transport
 
 T = TypeVar("T")
-_log = logging.getLogger("videojobs")
+logger = logging.getLogger("videojobs")
 
 
 def perform(transport: Transport, call: Call[T], deadline_seconds: float) -> T:
@@ -116,7 +116,7 @@ class _Policy:
         return retries.error_of(failure, self._call, state.attempt_number)
 
     def _tell(self, state: RetryCallState) -> None:
-        _log.warning(
+        logger.warning(
             "%s failed (%s); trying again in %.1f s",
             self._call.function,
             _failure(state),

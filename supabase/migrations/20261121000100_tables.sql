@@ -117,6 +117,16 @@ create table public.video_jobs (
   constraint video_jobs_settings_is_an_object_of_64_kb check (
     jsonb_typeof(settings) = 'object' and octet_length(settings::text) <= 65536
   ),
+  -- Users write settings, and services read them. Python's JSON refuses numbers of 4,300 digits and lists
+  -- a thousand deep: one such row would break every page and every claim that it is part of.
+  constraint video_jobs_settings_have_32_levels_and_ordinary_numbers check (
+    not jsonb_path_exists(settings, '$.**{33}')
+    and not jsonb_path_exists(settings, '$.** ? (@.type() == "number" && (@ > 1e308 || @ < -1e308))')
+  ),
+  -- Nor can Python hold a year beyond 9999, or "infinity".
+  constraint video_jobs_run_at_is_in_1970_to_9998 check (
+    run_at >= '1970-01-01 00:00:00+00' and run_at < '9999-01-01 00:00:00+00'
+  ),
   constraint video_jobs_progress_detail_is_an_object check (jsonb_typeof(progress_detail) = 'object'),
   constraint video_jobs_output_files_is_an_array check (jsonb_typeof(output_files) = 'array'),
   constraint video_jobs_films_and_episodes_have_an_id check (resource_type = 'upload' or resource_id is not null),
@@ -139,6 +149,9 @@ create unique index video_jobs_idempotency on public.video_jobs (user_id, idempo
 -- The claim: equal to its order, and without the history, so that it stays small.
 create index video_jobs_ready on public.video_jobs (queue, priority desc, run_at, seq)
   where status = 'queued';
+-- The running ones: those that are stuck are found without reading the history.
+create index video_jobs_running on public.video_jobs (started_at)
+  where status = 'processing';
 -- A user's page, and the "mine" half of the row-level policy.
 create index video_jobs_of_user on public.video_jobs (user_id, created_at desc, seq desc);
 -- A team's page, and the "my teams'" half.

@@ -13,7 +13,8 @@ begin
     return;
   end if;
 
-  create type public.team_role as enum ('member', 'admin');
+  -- With the name that is ours alone: "team_role" is a type that products have.
+  create type public.video_job_team_role as enum ('member', 'admin');
   create table public.teams (
     id uuid not null default videojobs.uuid7(),
     name text not null,
@@ -24,7 +25,7 @@ begin
   create table public.team_members (
     team_id uuid not null,
     user_id uuid not null,
-    role public.team_role not null default 'member',
+    role public.video_job_team_role not null default 'member',
     created_at timestamptz not null default clock_timestamp(),
     constraint team_members_pkey primary key (team_id, user_id),
     constraint team_members_team_fkey foreign key (team_id) references public.teams (id) on delete cascade
@@ -69,12 +70,13 @@ as $$
   ) caller
 $$;
 
+-- Never NULL, which "if not may_change(...)" would let pass: a job without a team makes "in" NULL.
 create function videojobs.may_change(user_id uuid, team_id uuid) returns boolean
 language sql stable set search_path = ''
 as $$
   select videojobs.is_service()
-    or may_change.user_id = auth.uid()
-    or may_change.team_id in (select videojobs.my_admin_team_ids())
+    or coalesce(may_change.user_id = auth.uid(), false)
+    or coalesce(may_change.team_id in (select videojobs.my_admin_team_ids()), false)
     or videojobs.is_admin()
 $$;
 
@@ -82,7 +84,7 @@ create function videojobs.may_see(user_id uuid, team_id uuid) returns boolean
 language sql stable set search_path = ''
 as $$
   select videojobs.may_change(may_see.user_id, may_see.team_id)
-    or may_see.team_id in (select videojobs.my_team_ids())
+    or coalesce(may_see.team_id in (select videojobs.my_team_ids()), false)
 $$;
 
 alter table public.video_jobs enable row level security;
@@ -108,6 +110,8 @@ create policy video_job_events_seen_with_their_job on public.video_job_events
 
 -- Both revoke and grant: older projects give everything to every role by default, newer ones nothing.
 revoke all on public.video_jobs, public.video_job_events from public, anon, authenticated, service_role;
+revoke all on sequence public.video_jobs_seq_seq, public.video_job_events_id_seq
+from public, anon, authenticated, service_role;
 revoke all on all tables in schema videojobs from public, anon, authenticated, service_role;
 grant select on public.video_jobs, public.video_job_events to authenticated;
 grant insert (
@@ -122,7 +126,7 @@ grant select, update on videojobs.settings to service_role;
 
 do $$
 begin
-  if to_regtype('public.team_role') is null then
+  if to_regtype('public.video_job_team_role') is null then
     return;
   end if;
   alter table public.teams enable row level security;

@@ -20,9 +20,10 @@ as $$
 $$;
 
 -- The filter as a condition on "j", with every value as a literal: the planner then sees partial
--- indexes and the shares of values, which it cannot behind parameters.
+-- indexes and the shares of values, which it cannot behind parameters. Each value is read as its
+-- type here, so that a bad one is refused as the filter's and not as a fault of the query.
 create function videojobs.condition(filter jsonb) returns text
-language plpgsql immutable set search_path = ''
+language plpgsql stable set search_path = ''
 as $$
 declare
   parts text[] := array[]::text[];
@@ -32,18 +33,22 @@ begin
   for field in select f.key, f.value, f.value #>> '{}' as text from jsonb_each(coalesce(filter, '{}')) f loop
     case
       when field.key in ('user_id', 'team_id') then
-        parts := parts || format('j.%I = %L::uuid', field.key, field.text);
+        parts := parts || format('j.%I = %L::uuid', field.key, field.text::uuid);
       when field.key = 'status' then
-        parts := parts || format(
-          'j.status in (%s)',
-          (select string_agg(format('%L::public.video_job_status', s.status), ', ')
-           from jsonb_array_elements_text(field.value) s (status)));
+        parts := parts || coalesce(
+          'j.status in (' || (
+            select string_agg(format('%L::public.video_job_status', s.status::public.video_job_status), ', ')
+            from jsonb_array_elements_text(
+              case jsonb_typeof(field.value) when 'array' then field.value else jsonb_build_array(field.value) end
+            ) s (status)
+          ) || ')',
+          'false');
       when field.key = 'platform_target' then
-        parts := parts || format('j.platform_target = %L::public.video_job_platform_target', field.text);
+        parts := parts || format('j.platform_target = %L::public.video_job_platform_target', field.text::public.video_job_platform_target);
       when field.key = 'quality_preset' then
-        parts := parts || format('j.quality_preset = %L::public.video_job_quality_preset', field.text);
+        parts := parts || format('j.quality_preset = %L::public.video_job_quality_preset', field.text::public.video_job_quality_preset);
       when field.key = 'resource_type' then
-        parts := parts || format('j.resource_type = %L::public.video_job_resource_type', field.text);
+        parts := parts || format('j.resource_type = %L::public.video_job_resource_type', field.text::public.video_job_resource_type);
       when field.key in (
         'pipeline', 'queue', 'resource_id', 'resource_parent_id', 'worker_id', 'error_code'
       ) then
@@ -53,8 +58,10 @@ begin
         parts := parts || format(
           '(j.original_filename ilike %L or j.resource_name ilike %L)', pattern, pattern);
       when field.key = 'created_from' then
+        perform field.text::timestamptz;
         parts := parts || format('j.created_at >= %L::timestamptz', field.text);
       when field.key = 'created_before' then
+        perform field.text::timestamptz;
         parts := parts || format('j.created_at < %L::timestamptz', field.text);
       else
         raise exception using
@@ -63,6 +70,9 @@ begin
     end case;
   end loop;
   return coalesce(nullif(array_to_string(parts, ' and '), ''), 'true');
+exception
+  when data_exception then
+    raise exception using errcode = 'VJ004', message = format('filter: %s', sqlerrm);
 end
 $$;
 
@@ -332,15 +342,23 @@ begin
 end
 $$;
 
--- Final jobs only, with their history. Answers with the ids that are gone.
+-- Final jobs only, with their history. Answers with the ids that are gone. Locks in the order of
+-- ids, as bulk updates do, so that the two cannot lock each other out.
 create function videojobs.delete_jobs(job_ids uuid[]) returns setof uuid
 language sql volatile security definer set search_path = ''
 as $$
-  with gone as (
-    delete from public.video_jobs j
+  with chosen as materialized (
+    select j.id
+    from public.video_jobs j
     where j.id = any (delete_jobs.job_ids)
       and j.status in ('completed', 'failed', 'cancelled')
       and videojobs.may_change(j.user_id, j.team_id)
+    order by j.id
+    for update
+  ), gone as (
+    delete from public.video_jobs j
+    using chosen
+    where j.id = chosen.id
     returning j.id
   ), events_gone as (
     delete from public.video_job_events e using gone where e.job_id = gone.id
@@ -376,7 +394,7 @@ language sql volatile set search_path = ''
 as $$ select d.id from videojobs.delete_job(delete_video_job.job_id) d (id) $$;
 
 -- Deletes up to row_limit final jobs that the caller sees through its policies and may change.
--- Oldest first; a job that another caller holds is left for the next call.
+-- Oldest first.
 create function public.clear_video_jobs(
   filter jsonb default '{}',
   finished_before timestamptz default null,

@@ -21,7 +21,7 @@ begin
     status = edge.to_status,
     run_at = case edge.to_status when 'queued' then clock_timestamp() + retry_in else j.run_at end,
     -- Crashes are counted apart from failures, and a shutdown is neither.
-    attempt = j.attempt - case when end_attempt.event in ('released', 'rescued') then 1 else 0 end,
+    attempt = greatest(j.attempt - case when end_attempt.event in ('released', 'rescued') then 1 else 0 end, 0),
     lost_count = j.lost_count + case when end_attempt.event in ('rescued', 'lost') then 1 else 0 end,
     progress = case edge.to_status when 'queued' then 0 else j.progress end,
     progress_detail = case edge.to_status when 'queued' then '{}' else j.progress_detail end,
@@ -77,6 +77,7 @@ $$;
 -- Takes jobs back from workers that went silent, ran into their hard deadline, or did not stop
 -- within the grace time. Deleting the lease is the lock, so nothing that finishes at the same
 -- moment is overwritten; revoking bumps the token, so that the old attempt's writes are refused.
+-- In the order of ids, as bulk updates go, so that the two cannot lock each other out.
 create function public.recover_video_jobs(row_limit integer default 100)
 returns table (job_id uuid, outcome public.video_job_event_type, worker_id text)
 language plpgsql set search_path = ''
@@ -88,20 +89,34 @@ declare
   job public.video_jobs;
 begin
   select s.* into settings from videojobs.settings s;
+  -- Whoever set processing by hand made no lease: it gets one that has ended.
+  insert into videojobs.leases (job_id, run_token, worker_id, claim_key, claimed_at, expires_at)
+  select
+    j.id, j.run_token, coalesce(j.worker_id, 'unknown'), gen_random_uuid(),
+    least(j.started_at, moment - interval '2 seconds'), moment - interval '1 second'
+  from public.video_jobs j
+  where j.status = 'processing' and not exists (select from videojobs.leases l where l.job_id = j.id)
+  limit row_limit
+  on conflict on constraint leases_pkey do nothing;
+
   for ended in
-    delete from videojobs.leases l
-    where l.job_id in (
-      select overdue.job_id
-      from videojobs.leases overdue
-      join public.video_jobs j on j.id = overdue.job_id
-      where overdue.expires_at < moment
-        or overdue.hard_deadline < moment
+    with overdue as materialized (
+      select l.job_id
+      from videojobs.leases l
+      left join public.video_jobs j on j.id = l.job_id
+      where l.expires_at < moment
+        or l.hard_deadline < moment
         or j.cancel_requested_at < moment - make_interval(secs => settings.cancel_grace_seconds)
-      order by overdue.expires_at
+      order by l.expires_at
       limit row_limit
-      for update of overdue skip locked
+      for update of l skip locked
+    ), taken as (
+      delete from videojobs.leases l
+      using overdue
+      where l.job_id = overdue.job_id
+      returning l.*
     )
-    returning l.*
+    select t.* from taken t order by t.job_id
   loop
     update public.video_jobs j
     set run_token = j.run_token + 1
@@ -181,6 +196,11 @@ as $$
     s.started_at + make_interval(secs => lease_jobs.lease_seconds),
     s.started_at + make_interval(secs => lease_jobs.hard_limit_seconds)
   from started s
+  -- A queued job has a lease only if its status was set by hand. Its holder loses it here.
+  on conflict on constraint leases_pkey do update
+  set
+    run_token = excluded.run_token, worker_id = excluded.worker_id, claim_key = excluded.claim_key,
+    claimed_at = excluded.claimed_at, expires_at = excluded.expires_at, hard_deadline = excluded.hard_deadline
 $$;
 
 create function videojobs.leases_of_claim(worker text, claim_key uuid)
@@ -221,6 +241,8 @@ declare
   chosen uuid[] := array[]::uuid[];
   queue_name text;
 begin
+  -- PostgREST would cut a longer answer off, and the jobs cut off would wait for their leases to end.
+  job_limit := least(coalesce(job_limit, 1), 100);
   perform pg_advisory_xact_lock(hashtextextended(claim_key::text, 0));
   return query select l.* from videojobs.leases_of_claim(worker, claim_key) l;
   if found then
@@ -291,7 +313,7 @@ declare
   reply record;
 begin
   insert into videojobs.checkpoints (job_id, checkpoint)
-  select b.job_id, b.checkpoint
+  select distinct on (b.job_id) b.job_id, b.checkpoint
   from jsonb_to_recordset(beats) b (job_id uuid, run_token bigint, checkpoint jsonb)
   join videojobs.leases l on l.job_id = b.job_id and l.run_token = b.run_token
   where b.checkpoint is not null
@@ -323,7 +345,7 @@ begin
       where j.id = b.job_id
         and j.run_token = b.run_token
         and j.status = 'processing'
-        and (b.progress > j.progress or b.stage is distinct from coalesce(j.stage, b.stage))
+        and (b.progress > j.progress or coalesce(b.stage, j.stage) is distinct from j.stage)
       returning j.id
     )
     select
@@ -331,10 +353,10 @@ begin
       k.expires_at,
       m.id is not null as moved,
       case
-        when k.job_id is not null and j.cancel_requested_at is null then 'ok'
-        when k.job_id is not null then 'cancel_requested'
         when j.run_token = b.run_token and j.status <> 'processing' then 'final'
-        else 'lost'
+        when k.job_id is null or j.id is null then 'lost'
+        when j.cancel_requested_at is null then 'ok'
+        else 'cancel_requested'
       end::public.video_job_verdict as verdict
     from beat b
     left join kept k on k.job_id = b.job_id and k.run_token = b.run_token
@@ -396,6 +418,11 @@ begin
   update public.video_jobs j
   set
     status = 'completed', progress = 100, stage = null,
+    -- The last heartbeat came before the end: what it counted is done now.
+    progress_detail = (
+      select coalesce(jsonb_object_agg(d.key, case jsonb_typeof(d.value) when 'number' then '100' else d.value end), '{}')
+      from jsonb_each(j.progress_detail) d
+    ),
     output_files = complete_video_job.output_files,
     completed_at = clock_timestamp(),
     processing_time = coalesce(processing_seconds, extract(epoch from clock_timestamp() - ended.claimed_at))
@@ -454,7 +481,8 @@ begin
     return;
   end if;
 
-  select j.* into stored from public.video_jobs j where j.id = ended.job_id;
+  -- Locked, or a wish to cancel that arrives now would be forgotten with the attempt.
+  select j.* into stored from public.video_jobs j where j.id = ended.job_id for no key update;
   -- Who asked to stop gets a stopped job, however the attempt ended.
   if stored.cancel_requested_at is not null then
     event := 'cancelled';
@@ -525,6 +553,8 @@ as $$
 declare
   current_status public.video_job_status;
 begin
+  -- The lease before the job, as workers lock them, so that the two cannot lock each other out.
+  perform from videojobs.leases l where l.job_id = update_video_job_status.job_id for update;
   select j.status into current_status
   from public.video_jobs j
   where j.id = update_video_job_status.job_id
@@ -551,6 +581,8 @@ begin
         error_message => update_video_job_status.error_message, retryable => false);
     when update_video_job_status.status = 'cancelled' then
       perform public.cancel_video_job(update_video_job_status.job_id);
+    when update_video_job_status.status is null then
+      raise exception using errcode = 'VJ004', message = 'status: it must be given';
     when current_status = 'processing' then
       perform videojobs.give_up_lease(update_video_job_status.job_id, null, 'released', null, null, '{}');
     else

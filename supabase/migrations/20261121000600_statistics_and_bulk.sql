@@ -105,8 +105,11 @@ declare
   moves boolean;
   reschedules boolean;
 begin
-  select j.* into job from public.video_jobs j where j.id = change_job.job_id for no key update;
-  if not found or not videojobs.may_see(job.user_id, job.team_id) then
+  select j.* into job
+  from public.video_jobs j
+  where j.id = change_job.job_id and videojobs.may_see(j.user_id, j.team_id)
+  for no key update;
+  if not found then
     return query select 'not_found', null::public.video_job_status;
     return;
   elsif not videojobs.may_change(job.user_id, job.team_id) then
@@ -169,6 +172,14 @@ create function public.bulk_update_video_jobs(
 language plpgsql set search_path = ''
 as $$
 begin
+  if jsonb_typeof(changes) is distinct from 'object'
+    or changes - array['status', 'priority', 'run_at', 'queue'] <> '{}'
+    or changes ->> 'status' not in ('queued', 'cancelled')
+  then
+    raise exception using
+      errcode = 'VJ004',
+      message = 'changes: an object of status (queued or cancelled), priority, run_at and queue';
+  end if;
   if job_ids is null then
     execute format(
       'select array(select j.id from public.video_jobs j where %s and j.seq > $1 order by j.seq limit $2)',

@@ -3,11 +3,11 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from enum import StrEnum
 from types import TracebackType
 from typing import Any, Protocol, Self
-from uuid import UUID
 
 from videojobs.calls import Call
 from videojobs.models import Rows
@@ -16,19 +16,28 @@ Token = str | Callable[[], str] | Callable[[], Awaitable[str]]
 """A user's access token, or how to get a fresh one."""
 
 
-class Listener(Protocol):
-    """Knows when a job may have changed."""
+class Channel(StrEnum):
+    """What the database announces."""
 
-    def wait(self, job_id: UUID, seconds: float) -> None:
-        """Return when the job may have changed, or after so many seconds."""
+    CHANGES = "videojobs_changes"
+    """A job changed; the payload is its id."""
+    QUEUE = "videojobs_queue"
+    """A job became ready; the payload is its queue."""
+
+
+class Listener(Protocol):
+    """Knows when something that somebody waits for may have happened."""
+
+    def wait(self, payloads: Collection[str], seconds: float) -> bool:
+        """True on an announcement of one of these; false after so many seconds without."""
         ...
 
 
 class AsyncListener(Protocol):
-    """Knows when a job may have changed."""
+    """Knows when something that somebody waits for may have happened."""
 
-    async def wait(self, job_id: UUID, seconds: float) -> None:
-        """Return when the job may have changed, or after so many seconds."""
+    async def wait(self, payloads: Collection[str], seconds: float) -> bool:
+        """True on an announcement of one of these; false after so many seconds without."""
         ...
 
 
@@ -49,8 +58,8 @@ class Transport(Protocol):
         """The rows of the answer. Raises `videojobs.retries.Failure`."""
         ...
 
-    def listen(self) -> AbstractContextManager[Listener]:
-        """Listen for changes while the context lasts."""
+    def listen(self, channel: Channel) -> AbstractContextManager[Listener]:
+        """Listen while the context lasts."""
         ...
 
     def as_user(self, token: Token) -> Transport:
@@ -79,8 +88,8 @@ class AsyncTransport(Protocol):
         """The rows of the answer. Raises `videojobs.retries.Failure`."""
         ...
 
-    def listen(self) -> AbstractAsyncContextManager[AsyncListener]:
-        """Listen for changes while the context lasts."""
+    def listen(self, channel: Channel) -> AbstractAsyncContextManager[AsyncListener]:
+        """Listen while the context lasts."""
         ...
 
     def as_user(self, token: Token) -> AsyncTransport:
@@ -106,9 +115,10 @@ class PollingListener:
     ) -> None:
         pass
 
-    def wait(self, job_id: UUID, seconds: float) -> None:
+    def wait(self, payloads: Collection[str], seconds: float) -> bool:
         """Sleep for 75 to 100 % of the time."""
         time.sleep(_jittered(seconds))
+        return False
 
 
 class AsyncPollingListener:
@@ -125,9 +135,10 @@ class AsyncPollingListener:
     ) -> None:
         pass
 
-    async def wait(self, job_id: UUID, seconds: float) -> None:
+    async def wait(self, payloads: Collection[str], seconds: float) -> bool:
         """Sleep for 75 to 100 % of the time."""
         await asyncio.sleep(_jittered(seconds))
+        return False
 
 
 def _jittered(seconds: float) -> float:

@@ -20,7 +20,6 @@ from videojobs.settings import Settings
 #: Supavisor's and PgBouncer's usual port for transaction pooling: no prepared statements there,
 #: and no LISTEN.
 TRANSACTION_POOLER_PORT = "6543"
-CHANGES_CHANNEL = "videojobs_changes"
 BECOME_USER = (
     "select set_config('role', 'authenticated', true), set_config('request.jwt.claims', %s, true)"
 )

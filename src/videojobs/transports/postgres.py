@@ -6,10 +6,9 @@ import asyncio
 import inspect
 import os
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Collection, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
-from uuid import UUID
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
@@ -24,6 +23,7 @@ from videojobs.transports import _psycopg as wire
 from videojobs.transports._protocol import (
     AsyncListener,
     AsyncPollingListener,
+    Channel,
     Listener,
     PollingListener,
     Token,
@@ -113,7 +113,7 @@ class PostgresTransport:
         return self._verifier.claims_of(token)
 
     @contextmanager
-    def listen(self) -> Generator[Listener]:
+    def listen(self, channel: Channel) -> Generator[Listener]:
         if self._pooled:
             yield PollingListener()
             return
@@ -124,7 +124,7 @@ class PostgresTransport:
             yield PollingListener()
             return
         with connection:
-            connection.execute(f"listen {wire.CHANGES_CHANNEL}")
+            connection.execute(f"listen {channel.value}")
             yield _NotifyListener(connection)
 
     def as_user(self, token: Token) -> PostgresTransport:
@@ -171,7 +171,7 @@ class PostgresConnectionTransport:
         except psycopg.Error as error:
             raise wire.failure_of(error, connected=True) from error
 
-    def listen(self) -> PollingListener:
+    def listen(self, channel: Channel) -> PollingListener:
         return PollingListener()
 
     def as_user(self, token: Token) -> PostgresConnectionTransport:
@@ -185,15 +185,16 @@ class _NotifyListener:
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
 
-    def wait(self, job_id: UUID, seconds: float) -> None:
+    def wait(self, payloads: Collection[str], seconds: float) -> bool:
         end = time.monotonic() + seconds
         try:
             while (left := end - time.monotonic()) > 0:
                 for notice in self._connection.notifies(timeout=left, stop_after=1):
-                    if notice.payload == str(job_id):
-                        return
+                    if notice.payload in payloads:
+                        return True
         except psycopg.OperationalError:
-            PollingListener().wait(job_id, max(end - time.monotonic(), 0))
+            return PollingListener().wait(payloads, max(end - time.monotonic(), 0))
+        return False
 
 
 class AsyncPostgresTransport:
@@ -275,7 +276,7 @@ class AsyncPostgresTransport:
         return self._verifier.claims_of(await token if inspect.isawaitable(token) else token)
 
     @asynccontextmanager
-    async def listen(self) -> AsyncGenerator[AsyncListener]:
+    async def listen(self, channel: Channel) -> AsyncGenerator[AsyncListener]:
         if self._pooled:
             yield AsyncPollingListener()
             return
@@ -285,7 +286,7 @@ class AsyncPostgresTransport:
             yield AsyncPollingListener()
             return
         async with connection:
-            await connection.execute(f"listen {wire.CHANGES_CHANNEL}")
+            await connection.execute(f"listen {channel.value}")
             yield _AsyncNotifyListener(connection)
 
     def as_user(self, token: Token) -> AsyncPostgresTransport:
@@ -334,7 +335,7 @@ class AsyncPostgresConnectionTransport:
         except psycopg.Error as error:
             raise wire.failure_of(error, connected=True) from error
 
-    def listen(self) -> AsyncPollingListener:
+    def listen(self, channel: Channel) -> AsyncPollingListener:
         return AsyncPollingListener()
 
     def as_user(self, token: Token) -> AsyncPostgresConnectionTransport:
@@ -348,15 +349,16 @@ class _AsyncNotifyListener:
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
         self._connection = connection
 
-    async def wait(self, job_id: UUID, seconds: float) -> None:
+    async def wait(self, payloads: Collection[str], seconds: float) -> bool:
         end = time.monotonic() + seconds
         try:
             while (left := end - time.monotonic()) > 0:
                 async for notice in self._connection.notifies(timeout=left, stop_after=1):
-                    if notice.payload == str(job_id):
-                        return
+                    if notice.payload in payloads:
+                        return True
         except psycopg.OperationalError:
-            await AsyncPollingListener().wait(job_id, max(end - time.monotonic(), 0))
+            return await AsyncPollingListener().wait(payloads, max(end - time.monotonic(), 0))
+        return False
 
 
 def _no_user_here() -> ConfigurationError:

@@ -23,7 +23,12 @@ from videojobs.models import Rows
 from videojobs.retries import Failure
 from videojobs.settings import Settings
 from videojobs.transports import _postgrest as wire
-from videojobs.transports._protocol import AsyncPollingListener, PollingListener, Token
+from videojobs.transports._protocol import (
+    AsyncPollingListener,
+    Channel,
+    PollingListener,
+    Token,
+)
 
 
 class SupabaseTransport:
@@ -119,7 +124,7 @@ class SupabaseTransport:
         if self._reopen is not None:
             self.__dict__.update(self._reopen().__dict__)
 
-    def listen(self) -> PollingListener:
+    def listen(self, channel: Channel) -> PollingListener:
         return PollingListener()
 
     def as_user(self, token: Token) -> SupabaseTransport:
@@ -215,7 +220,7 @@ class AsyncSupabaseTransport:
             self._headers, await token if inspect.isawaitable(token) else token
         )
 
-    def listen(self) -> AsyncPollingListener:
+    def listen(self, channel: Channel) -> AsyncPollingListener:
         return AsyncPollingListener()
 
     def as_user(self, token: Token) -> AsyncSupabaseTransport:

@@ -1,0 +1,143 @@
+"""One attempt at one job: what is known of it while it runs, and the work itself."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from videojobs.errors import ProcessingCancelledError, ProcessingError, VideoJobsError
+from videojobs.media.workspace import attempt_folder
+from videojobs.models import Beat, Lease, OutputFile
+from videojobs.outcomes import (
+    Abandoned,
+    Cancelled,
+    Completed,
+    Failed,
+    Outcome,
+    Released,
+    failure_of,
+)
+from videojobs.pipelines.progress import Progress
+from videojobs.pipelines.settings import ProcessingSettings
+from videojobs.processor import ProcessingResult, VideoProcessor
+from videojobs.storage import Storage
+
+logger = logging.getLogger("videojobs.worker")
+
+
+def boot_seconds() -> float:
+    """A clock that goes on while the machine is suspended, where the system has one."""
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return time.clock_gettime(clock)
+
+
+class Attempt:
+    """A leased job that this process works on. Shared by its thread and the heartbeat's."""
+
+    def __init__(
+        self, lease: Lease, *, valid_until: float, report: Callable[[Progress], None]
+    ) -> None:
+        self.lease = lease
+        self.valid_until = valid_until
+        """On the boot clock: from then on, the job may be somebody else's."""
+        self.stop = threading.Event()
+        self._report = report
+        self._lock = threading.Lock()
+        self._stopped_with: Outcome | None = None
+        self._progress: Progress | None = None
+        self._told: tuple[int, str] | None = None
+
+    def end(self, outcome: Cancelled | Released | Abandoned) -> None:
+        """Stop the work. A lost lease outweighs every other reason, for it forbids to write."""
+        with self._lock:
+            if self._stopped_with is None or isinstance(outcome, Abandoned):
+                self._stopped_with = outcome
+        self.stop.set()
+
+    @property
+    def stopped_with(self) -> Outcome | None:
+        """Why it was stopped; ``None`` if it was not."""
+        with self._lock:
+            return self._stopped_with
+
+    def note(self, progress: Progress) -> None:
+        """Remember how far the work is, for the next beat, and pass it on."""
+        with self._lock:
+            self._progress = progress
+        self._report(progress)
+
+    def has_news(self) -> bool:
+        """Whether a whole percent or a stage went by since the last beat."""
+        with self._lock:
+            progress = self._progress
+            return progress is not None and (progress.percent, progress.stage) != self._told
+
+    def beat(self) -> Beat:
+        """What to tell the database now. 100 % is for the completion to say."""
+        with self._lock:
+            progress = self._progress
+            if progress is None:
+                return Beat(job_id=self.lease.job_id, run_token=self.lease.run_token)
+            self._told = progress.percent, progress.stage
+        return Beat(
+            job_id=self.lease.job_id,
+            run_token=self.lease.run_token,
+            progress=min(progress.percent, 99),
+            progress_detail=progress.detail,
+            stage=progress.stage,
+        )
+
+
+def perform(
+    attempt: Attempt, processor: VideoProcessor, storage: Storage, work_root: Path
+) -> Outcome:
+    """Do the work, and tell how it ended; nothing is raised and no file is left behind."""
+    try:
+        return _completed(attempt, processor, storage, work_root)
+    except ProcessingCancelledError:
+        return attempt.stopped_with or Failed("cancelled", "the run was stopped", retryable=True)
+    except (ProcessingError, VideoJobsError) as error:
+        return attempt.stopped_with or failure_of(error)
+    except Exception as error:  # a plugin's pipeline or storage may raise anything
+        logger.exception("job %s: the attempt broke", attempt.lease.job_id)
+        return attempt.stopped_with or failure_of(error)
+
+
+def _completed(
+    attempt: Attempt, processor: VideoProcessor, storage: Storage, work_root: Path
+) -> Outcome:
+    job = attempt.lease.job
+    if job.source_url is None:
+        raise ProcessingError(
+            "the job has no source_url; create it with the path or URL of its video",
+            code="missing_source",
+        )
+    settings = ProcessingSettings.from_job(job)
+    with attempt_folder(work_root) as folder:
+        result = processor.process(
+            storage.fetch(job.source_url, folder),
+            settings,
+            output_dir=folder / "outputs",
+            on_progress=attempt.note,
+            cancel=attempt.stop,
+        )
+        if attempt.stopped_with is not None:
+            return attempt.stopped_with
+        return _stored(result, folder / "outputs", storage, prefix_of(attempt.lease))
+
+
+def prefix_of(lease: Lease) -> str:
+    """Where the attempt's outputs go. A late twin's token differs, so it never touches them."""
+    return f"{lease.job_id}/{lease.run_token}"
+
+
+def _stored(result: ProcessingResult, folder: Path, storage: Storage, prefix: str) -> Completed:
+    made = {output.path: folder / output.path for output in result.output_files}
+    places = storage.publish(made, prefix)
+    output_files: list[OutputFile] = [
+        output.model_copy(update={"path": places[output.path]}) for output in result.output_files
+    ]
+    return Completed(tuple(output_files), result.processing_seconds)

@@ -1,0 +1,86 @@
+"""All commands, and what their exit codes mean."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated
+
+import click
+import typer
+from rich.logging import RichHandler
+
+from videojobs import errors
+from videojobs.cli import database, demo, jobs, local, work
+from videojobs.cli.printing import complaints
+
+app = typer.Typer(
+    name="videojobs",
+    help="Video jobs in Supabase or Postgres, run with ffmpeg.",
+    epilog=(
+        "Exit codes: 0 done · 1 the job or the work failed · 2 wrong arguments or set-up · "
+        "3 no such job · 4 the database cannot be reached · 5 refused by the database · "
+        "130 interrupted"
+    ),
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(local.app, name="local")
+app.command("demo")(demo.demo)
+app.command("worker")(work.worker)
+app.command("migrate")(database.migrate)
+app.command("stats")(database.stats)
+app.command("doctor")(database.doctor)
+
+_EXIT_CODES: tuple[tuple[type[errors.VideoJobsError], int], ...] = (
+    (errors.JobNotFoundError, 3),
+    (errors.SupabaseConnectionError, 4),
+    (errors.RefusedError, 5),
+    (errors.ConfigurationError, 2),
+    (errors.SupabaseValidationError, 2),
+)
+
+
+@app.callback()
+def _options(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what goes on.")] = False,
+) -> None:
+    handler = RichHandler(console=complaints, show_path=False)
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(message)s", handlers=[handler]
+    )
+    # Their lines repeat every request, and URLs belong to no log.
+    for library in ("httpx", "httpcore", "psycopg.pool"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run a command and give its exit code."""
+    try:
+        result = app(arguments, standalone_mode=False)
+    except errors.VideoJobsError as error:
+        complaints.print(f"[bold red]error:[/] {_escaped(str(error))}", highlight=False)
+        return exit_code_of(error)
+    except click.exceptions.Abort:
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader, such as `head`, has seen enough.
+        sys.stderr.close()
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+def exit_code_of(error: errors.VideoJobsError) -> int:
+    """The exit code for an error; 1 where it has none of its own."""
+    return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), 1)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")

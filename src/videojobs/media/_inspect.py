@@ -1,0 +1,316 @@
+"""Looks at media files with PyAV, in a process of its own: a hostile file may crash it.
+
+Started as a script, knows nothing of the package. Reads one JSON request a line from stdin
+(``{"look_at": "source" | "video" | "poster", "path": ..., "seconds": ...}``) and answers each
+with one line: ``{"facts": ...}``, or ``{"error": ..., "kind": ...}``.
+"""
+
+# pyright: basic
+# PyAV's stubs leave half of its types open, and everything here ends as JSON.
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+import av.logging
+import av.stream
+
+_INPUT_OPTIONS = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,flv,asf,mpeg,ogg,mxf",
+    "max_streams": "64",
+}
+_ADDRESS_SPACE_BYTES = 4 << 30
+_MAX_SIDE, _MAX_PIXELS = 8192, 36_000_000
+_MAX_PACKETS_TO_FIRST_FRAME = 500
+
+# Numbers of ITU-T H.273.
+_TRANSFERS = {1: "bt709", 6: "bt601", 16: "smpte2084", 18: "arib-std-b67"}
+_MATRICES = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}
+_FULL_RANGE = 2
+
+
+def look_at_source(path: str) -> dict[str, Any]:
+    with av.open(f"file:{path}", options=_INPUT_OPTIONS) as container:
+        video, audio = _picture(container), _sound(container)
+        facts = {
+            "container": container.format.name,
+            "size_bytes": _size(path),
+            "stream_count": len(container.streams),
+            "is_cut_short": video is not None and _is_cut_short(video, _size(path)),
+            "audio": audio and _audio_facts(audio),
+            "video": video and _video_facts(container, video),
+        }
+        facts["duration_seconds"] = _duration(path, container, video)
+        return facts
+
+
+def _size(path: str) -> int:
+    return Path(path).stat().st_size
+
+
+def _picture(container: Any) -> Any:
+    # Cover art is a video stream too.
+    covers = av.stream.Disposition.attached_pic
+    own = [stream for stream in container.streams.video if not stream.disposition & covers]
+    best = container.streams.best("video") if own else None
+    return best if best in own else next(iter(own), None)
+
+
+def _sound(container: Any) -> Any:
+    best = container.streams.best("audio") if container.streams.audio else None
+    # A track that declares no channels cannot be decoded.
+    return best if best is not None and best.codec_context.layout.nb_channels else None
+
+
+def _is_cut_short(video: Any, size: int) -> bool:
+    entries = video.index_entries
+    if not len(entries):
+        return False
+    last = entries[len(entries) - 1]
+    return last.pos + last.size > size
+
+
+def _audio_facts(audio: Any) -> dict[str, Any]:
+    return {
+        "stream_index": audio.index,
+        "codec": audio.codec_context.name,
+        "sample_rate": audio.codec_context.sample_rate,
+        "channels": audio.codec_context.layout.nb_channels,
+    }
+
+
+def _video_facts(container: Any, video: Any) -> dict[str, Any]:
+    context = video.codec_context
+    facts = {
+        "stream_index": video.index,
+        "codec": _codec_name(context),
+        "width": context.width,
+        "height": context.height,
+        "frame_rate": str(video.average_rate or video.guessed_rate or 25),
+        "sample_aspect_ratio": str(video.sample_aspect_ratio or 1),
+    }
+    is_sane = max(context.width, context.height) <= _MAX_SIDE
+    if is_sane and 0 < context.width * context.height <= _MAX_PIXELS:
+        facts |= _first_frame(container, video)
+    return facts
+
+
+def _codec_name(context: Any) -> str:
+    # The decoder's name may be a library's: libdav1d for av1, libvpx-vp9 for vp9.
+    return str(context.codec.canonical_name)
+
+
+def _first_frame(container: Any, video: Any) -> dict[str, Any]:
+    video.codec_context.thread_count = 1
+    frame = _decoded(container, video)
+    field_order = int(video.codec_context.field_order)
+    return {
+        "width": frame.width,
+        "height": frame.height,
+        "rotation_degrees": int(frame.rotation) % 360,
+        "is_interlaced": bool(frame.interlaced_frame) or field_order > 1,
+        "is_full_range": int(frame.color_range) == _FULL_RANGE,
+        "transfer": _TRANSFERS.get(int(frame.color_trc)),
+        "matrix": _MATRICES.get(int(frame.colorspace)),
+    }
+
+
+def _decoded(container: Any, video: Any) -> Any:
+    for number, packet in enumerate(container.demux(video)):
+        try:
+            for frame in packet.decode():
+                return frame
+        except av.error.InvalidDataError:
+            # A recording may begin in the middle of a group of pictures.
+            continue
+        if number > _MAX_PACKETS_TO_FIRST_FRAME:
+            break
+    raise ValueError("no picture could be decoded")
+
+
+def _duration(path: str, container: Any, video: Any) -> float:
+    if video is not None and video.duration:
+        return float(video.duration * video.time_base)
+    if container.duration:
+        return container.duration / av.time_base
+    return _measured_duration(path, 0 if video is None else video.index)
+
+
+def _measured_duration(path: str, index: int) -> float:
+    """Browsers record WebM without a duration: the packets know."""
+    first, end = float("inf"), 0.0
+    with av.open(f"file:{path}", options=_INPUT_OPTIONS) as container:
+        for packet in container.demux(container.streams[index]):
+            if packet.pts is not None:
+                first = min(first, float(packet.pts * packet.time_base))
+                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+    return max(0.0, end - first)
+
+
+def look_at_video(path: str) -> dict[str, Any]:
+    with av.open(f"file:{path}", format="mp4") as container:
+        video = container.streams.video[0]
+        audio = next(iter(container.streams.audio), None)
+        context = video.codec_context
+        context.thread_count = 1
+        context.options = {"err_detect": "explode"}
+        facts = {
+            "size_bytes": _size(path),
+            "width": context.width,
+            "height": context.height,
+            "video_codec": _codec_name(context),
+            "pixel_format": context.pix_fmt,
+            "sample_aspect_ratio": str(video.sample_aspect_ratio or 1),
+            "frame_rate": str(video.average_rate),
+            "audio_codec": audio and _codec_name(audio.codec_context),
+        }
+        return facts | _walk(container, video, audio) | _boxes(path)
+
+
+def _walk(container: Any, video: Any, audio: Any) -> dict[str, Any]:
+    """One pass over the packets; decodes the keyframes, and all of the last group of pictures."""
+    ends: dict[int, float] = {}
+    starts: dict[int, float] = {}
+    last_dts: dict[int, int] = {}
+    keys: list[float] = []
+    group: list[Any] = []
+    ordered, frames, decoder = True, 0, _Decoder(video)
+    for packet in container.demux():
+        if packet.dts is None:
+            continue
+        index, pts = packet.stream_index, float(packet.pts * packet.time_base)
+        starts.setdefault(index, pts)
+        starts[index] = min(starts[index], pts)
+        length = float((packet.duration or 0) * packet.time_base)
+        ends[index] = max(ends.get(index, 0.0), pts + length)
+        ordered = ordered and packet.dts > last_dts.get(index, -(1 << 62))
+        last_dts[index] = packet.dts
+        if index != video.index:
+            continue
+        frames += 1
+        if packet.is_keyframe:
+            keys.append(pts)
+            decoder.feed(group[:1])
+            group = []
+        group.append(packet)
+    decoder.feed(group)
+    decoder.end()
+    return {
+        "duration_seconds": ends.get(video.index, 0.0) - starts.get(video.index, 0.0),
+        "audio_seconds": ends.get(audio.index) if audio else None,
+        "frame_count": frames,
+        "rotation_degrees": decoder.rotation,
+        "longest_keyframe_gap_seconds": _longest_gap(keys, ends.get(video.index, 0.0)),
+        "has_ordered_times": ordered,
+        "decode_error": decoder.error or (None if frames else "it has no frames"),
+    }
+
+
+def _longest_gap(keys: list[float], end: float) -> float:
+    return max(
+        (after - before for before, after in zip(keys, [*keys[1:], end], strict=False)), default=0.0
+    )
+
+
+class _Decoder:
+    """Feeds packets, and remembers the first complaint."""
+
+    def __init__(self, video: Any) -> None:
+        self._video = video
+        self._fed = self._came = 0
+        self.rotation = 0
+        self.error: str | None = None
+
+    def feed(self, packets: list[Any]) -> None:
+        for packet in packets:
+            self._fed += 1
+            self._take(packet)
+
+    def end(self) -> None:
+        self._take(None)
+        if self.error is None and self._came != self._fed:
+            self.error = f"{self._fed - self._came} of {self._fed} frames did not decode"
+
+    def _take(self, packet: Any) -> None:
+        try:
+            for frame in self._video.codec_context.decode(packet):
+                self._came += 1
+                self.rotation = int(frame.rotation) % 360
+        except av.error.FFmpegError as error:
+            self.error = self.error or str(error.strerror)
+
+
+def _boxes(path: str) -> dict[str, Any]:
+    """The order of an MP4's boxes, and whether it has edit lists."""
+    order: list[str] = []
+    has_edit_list = False
+    with Path(path).open("rb") as file:
+        size, place = _size(path), 0
+        while place + 8 <= size and len(order) < 1000:
+            file.seek(place)
+            length, kind = int.from_bytes(file.read(4), "big"), file.read(4)
+            header = 8
+            if length == 1:
+                length, header = int.from_bytes(file.read(8), "big"), 16
+            length = length or size - place
+            order.append(kind.decode("latin-1"))
+            if kind == b"moov":
+                has_edit_list = b"elst" in file.read(max(0, length - header))
+            place += max(length, 8)
+    first = {kind: order.index(kind) for kind in ("moov", "mdat") if kind in order}
+    is_faststart = first.get("moov", 1 << 30) < first.get("mdat", -1)
+    return {"is_faststart": is_faststart, "has_edit_list": has_edit_list}
+
+
+def look_at_poster(path: str) -> dict[str, Any]:
+    with av.open(f"file:{path}", format="jpeg_pipe") as container:
+        frame = next(container.decode(video=0))
+        return {
+            "size_bytes": _size(path),
+            "width": frame.width,
+            "height": frame.height,
+            "video_codec": "mjpeg",
+        }
+
+
+_LOOKS = {"source": look_at_source, "video": look_at_video, "poster": look_at_poster}
+
+
+def _answer(line: str) -> dict[str, Any]:
+    request = json.loads(line)
+    # Ends this process, even inside a decoder, when the parent is no longer there to do it.
+    signal.alarm(int(request["seconds"]) + 5)
+    try:
+        return {"facts": _LOOKS[request["look_at"]](request["path"])}
+    except Exception as error:  # noqa: BLE001 # the parent decides what it means
+        return {"error": str(error).partition(": '")[0], "kind": type(error).__name__}
+    finally:
+        signal.alarm(0)
+
+
+def _limit() -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    if sys.platform.startswith("linux"):  # macOS counts shared mappings, and refuses to start
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE_BYTES, hard))
+
+
+def _main() -> None:
+    _limit()
+    av.logging.set_level(None)
+    for line in sys.stdin:
+        sys.stdout.write(json.dumps(_answer(line)) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,280 @@
+"""Carries out a plan in a private folder: measures, encodes and verifies, run by run."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+import time
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from videojobs.errors import ProcessingCancelledError, ProcessingError
+from videojobs.media.runner import RunLimits, RunReport, run_ffmpeg
+from videojobs.pipelines.failures import StopReason, damage_error, run_error
+from videojobs.pipelines.graphs import SourceInput, measure_arguments
+from videojobs.pipelines.loudness import (
+    Loudness,
+    corrected_gain,
+    first_gain,
+    loudness_warning,
+    needs_another_look,
+    read_loudness,
+)
+from videojobs.pipelines.plan import LoudnessGoal, Plan, PlannedOutput, PlannedRun, with_gain
+from videojobs.pipelines.progress import Progress, ProgressBlock, ProgressTracker
+from videojobs.pipelines.verification import OutputFacts, output_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from videojobs.media.inspector import Inspector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeOutput:
+    """A verified file, still under its private name."""
+
+    planned: PlannedOutput
+    path: Path
+    facts: OutputFacts
+    sha256: str
+    loudness: Loudness | None
+
+
+class Execution:
+    """One plan being carried out. Everything is stopped when one run fails."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        ffmpeg: str,
+        folder: Path,
+        inspector: Inspector,
+        should_stop: Callable[[], bool],
+        report: Callable[[Progress], None],
+    ) -> None:
+        self._plan = plan
+        self._ffmpeg = ffmpeg
+        self._folder = folder
+        self._inspector = inspector
+        self._should_stop = should_stop
+        self._report = report
+        self._abort = threading.Event()
+        self._lock = threading.Lock()
+        self._tracker = ProgressTracker(plan, started_at=time.monotonic())
+        self._told: Progress | None = None
+        self._warnings: list[str] = []
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was noticed on the way."""
+        return tuple(sorted(self._warnings))
+
+    def perform(self) -> tuple[MadeOutput, ...]:
+        """Every output of the plan, verified, in the plan's order.
+
+        Raises:
+            ProcessingError: The first failure; the other runs were ended.
+            ProcessingCancelledError: It was to stop.
+        """
+        with ThreadPoolExecutor(self._plan.concurrency, thread_name_prefix="encode") as pool:
+            futures = [pool.submit(self._perform_run, run) for run in self._plan.runs]
+            try:
+                wait(futures, return_when=FIRST_EXCEPTION)
+            finally:
+                if not all(_succeeded(future) for future in futures):
+                    self._abort.set()
+        return tuple(made for outputs in _results(futures) for made in outputs)
+
+    def finish(self) -> None:
+        """The files have their final names: tell it."""
+        self._tell(self._tracker.finished(time.monotonic()))
+
+    def _perform_run(self, run: PlannedRun) -> tuple[MadeOutput, ...]:
+        gain_db = self._measured_gain(run, run.loudness) if run.loudness else 0.0
+        report = self._encode(run, run.arguments, gain_db)
+        if report.damaged_frames and run.arguments_from_start:
+            report = self._encode(run, run.arguments_from_start, gain_db)
+        self._judge_damage(run, report)
+        made = tuple(self._verified(run, output) for output in run.outputs)
+        self._advance(lambda: self._tracker.verified(run))
+        return made
+
+    def _encode(self, run: PlannedRun, arguments: tuple[str, ...], gain_db: float) -> RunReport:
+        return self._run(
+            run.name,
+            with_gain(arguments, gain_db),
+            limits=_limits(run),
+            on_block=lambda block: self._encoded(run, block),
+        )
+
+    def _measured_gain(self, run: PlannedRun, goal: LoudnessGoal) -> float:
+        measured = self._measure(run.name, with_gain(goal.arguments, 0.0), _limits(run))
+        gain_db = first_gain(measured, goal)
+        if needs_another_look(measured, goal, gain_db):
+            limited = self._measure(run.name, with_gain(goal.arguments, gain_db), _limits(run))
+            gain_db = corrected_gain(gain_db, limited, goal)
+        self._advance(lambda: self._tracker.measured(run))
+        return gain_db
+
+    def _measure(self, name: str, arguments: tuple[str, ...], limits: RunLimits) -> Loudness:
+        report = self._run(name, arguments, limits=limits)
+        loudness = read_loudness(report.stderr)
+        if loudness is None:
+            raise run_error(name, exit_code=report.exit_code, stderr=report.stderr)
+        return loudness
+
+    def _run(
+        self,
+        name: str,
+        arguments: tuple[str, ...],
+        *,
+        limits: RunLimits,
+        on_block: Callable[[ProgressBlock], None] = lambda _: None,
+    ) -> RunReport:
+        report = run_ffmpeg(
+            (self._ffmpeg, *arguments),
+            folder=self._folder,
+            limits=limits,
+            should_stop=self._must_stop,
+            on_block=on_block,
+        )
+        if report.exit_code != 0 or report.stopped is not None:
+            raise run_error(
+                name,
+                exit_code=report.exit_code,
+                stderr=report.stderr,
+                stopped=report.stopped or self._late_cancel(),
+            )
+        return report
+
+    def _verified(self, run: PlannedRun, output: PlannedOutput) -> MadeOutput:
+        path = self._folder / output.part_name
+        if not path.exists():
+            raise ProcessingError(
+                f"ffmpeg ended well but did not write {output.file_name}. Try again",
+                code="invalid_output",
+                retryable=True,
+            )
+        facts = self._inspector.output(path, output.kind)
+        if error := output_error(output, facts):
+            raise error
+        return MadeOutput(
+            planned=output,
+            path=path,
+            facts=facts,
+            sha256=_sha256(path),
+            loudness=self._achieved(output, run.loudness) if run.loudness else None,
+        )
+
+    def _achieved(self, output: PlannedOutput, goal: LoudnessGoal) -> Loudness | None:
+        """The loudness of the finished file, by the same meter."""
+        if not output.has_audio:
+            return None
+        source = SourceInput(duration_seconds=output.duration_seconds + 1, audio_index=1)
+        arguments = measure_arguments(source, audio=(), file_name=output.part_name)
+        achieved = self._measure(output.name, arguments, _audio_limits(output))
+        if warning := loudness_warning(output.name, achieved, goal):
+            self._warn(warning)
+        return achieved
+
+    def _encoded(self, run: PlannedRun, block: ProgressBlock) -> None:
+        seconds = {
+            output.name: self._clock(run, output, block)
+            for output in run.outputs
+            if output.kind == "video"
+        }
+        self._advance(lambda: self._tracker.encoded(run, seconds))
+
+    def _clock(self, run: PlannedRun, output: PlannedOutput, block: ProgressBlock) -> float:
+        if not run.has_clocks:
+            return block.out_seconds
+        return _last_number(self._folder / output.clock_name)
+
+    def _advance(self, change: Callable[[], None]) -> None:
+        with self._lock:
+            change()
+            self._tell(self._tracker.now(time.monotonic()))
+
+    def _tell(self, progress: Progress) -> None:
+        if self._told is None or _news(progress) != _news(self._told):
+            self._told = progress
+            self._report(progress)
+
+    def _judge_damage(self, run: PlannedRun, report: RunReport) -> None:
+        if damage := damage_error(run, report.damaged_frames, report.stderr):
+            raise damage
+        if report.damaged_frames:
+            self._warn(
+                f"{run.name}: {report.damaged_frames} pictures of the source are damaged and may "
+                "show errors"
+            )
+
+    def _warn(self, warning: str) -> None:
+        with self._lock:
+            self._warnings.append(warning)
+
+    def _must_stop(self) -> bool:
+        return self._abort.is_set() or self._should_stop()
+
+    def _late_cancel(self) -> StopReason | None:
+        # Somebody's Ctrl-C reaches ffmpeg and us; we are asked which of the two it was.
+        return StopReason.CANCELLED if self._must_stop() else None
+
+
+def _results(
+    futures: list[Future[tuple[MadeOutput, ...]]],
+) -> list[tuple[MadeOutput, ...]]:
+    errors = [error for future in futures if (error := future.exception()) is not None]
+    # The runs that were ended on account of the first failure report a cancellation.
+    causes = [error for error in errors if not isinstance(error, ProcessingCancelledError)]
+    for error in (*causes, *errors):
+        raise error
+    return [future.result() for future in futures]
+
+
+def _succeeded(future: Future[tuple[MadeOutput, ...]]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
+
+
+def _limits(run: PlannedRun) -> RunLimits:
+    return RunLimits(
+        expected_seconds=run.duration_seconds,
+        deadline_seconds=run.deadline_seconds + _decoded_before(run),
+        max_output_bytes=run.max_output_bytes,
+    )
+
+
+def _decoded_before(run: PlannedRun) -> float:
+    """Time for all that lies before the run, should the source not decode after a seek."""
+    return max(output.source_start_seconds or 0.0 for output in run.outputs)
+
+
+def _audio_limits(output: PlannedOutput) -> RunLimits:
+    return RunLimits(
+        expected_seconds=output.duration_seconds,
+        deadline_seconds=60 + output.duration_seconds,
+        max_output_bytes=1_000_000,
+    )
+
+
+def _news(progress: Progress) -> tuple[int, str, Mapping[str, int]]:
+    return progress.percent, progress.stage, progress.detail
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _last_number(path: Path) -> float:
+    """The last whole line of a file that is being written; 0 before the first."""
+    with contextlib.suppress(OSError, ValueError), path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 64))
+        lines = file.read().split(b"\n")
+        return float(lines[-2]) if len(lines) > 1 else 0.0
+    return 0.0

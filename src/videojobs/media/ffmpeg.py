@@ -1,0 +1,84 @@
+"""Which ffmpeg is run, and what it can do."""
+
+from __future__ import annotations
+
+import functools
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from videojobs.errors import ConfigurationError, MissingExtraError
+from videojobs.pipelines.plan import Machine
+
+_INSPECTION_SECONDS = 20
+_VERSION = re.compile(r"ffmpeg version n?(\d+)\.")
+
+
+def find_ffmpeg(configured: str | None = None) -> str:
+    """The absolute path of the ffmpeg to run: the configured one, imageio-ffmpeg's, or PATH's.
+
+    Raises:
+        ConfigurationError: The configured one is not there.
+        MissingExtraError: None was configured and none is installed.
+    """
+    if configured is not None:
+        return _configured(configured)
+    found = _bundled() or shutil.which("ffmpeg")
+    if found is None:
+        raise MissingExtraError("video", "running ffmpeg")
+    return str(Path(found).resolve())
+
+
+def _configured(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise ConfigurationError(
+            f"there is no ffmpeg to run at {name!r}; correct VIDEOJOBS_FFMPEG, or unset it to use "
+            "the one that comes with pip install 'videojobs[video]'"
+        )
+    return str(Path(found).resolve())
+
+
+def _bundled() -> str | None:
+    try:
+        import imageio_ffmpeg  # pyright: ignore[reportMissingTypeStubs]
+    except ImportError:
+        return None
+    try:
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError:  # a platform without a binary in the wheel
+        return None
+
+
+@functools.lru_cache(maxsize=8)
+def inspect_ffmpeg(ffmpeg: str, *, cores: int) -> Machine:
+    """What plans may count on with this ffmpeg and so many cores. Asked once for each.
+
+    Raises:
+        ConfigurationError: It does not run.
+    """
+    version = _VERSION.search(_said(ffmpeg, "-version"))
+    filters = _said(ffmpeg, "-hide_banner", "-filters")
+    return Machine(
+        cores=cores,
+        # A build from git has no number, and is newer than any that lacks what we ask.
+        ffmpeg_major=int(version.group(1)) if version else 9,
+        has_tone_mapping=" zscale " in filters and " tonemap " in filters,
+    )
+
+
+def _said(ffmpeg: str, *arguments: str) -> str:
+    try:
+        answer = subprocess.run(
+            [ffmpeg, *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_INSPECTION_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ConfigurationError(
+            f"{ffmpeg} does not run as ffmpeg ({error}); correct VIDEOJOBS_FFMPEG"
+        ) from error
+    return answer.stdout.decode("utf-8", "replace")

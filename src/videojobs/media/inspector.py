@@ -1,0 +1,182 @@
+"""Asks the inspecting process about files, in bounded time, and survives its death."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import selectors
+import subprocess
+import sys
+import threading
+import time
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from videojobs.errors import MissingExtraError, ProcessingCancelledError, ProcessingError
+from videojobs.pipelines.source import AudioFacts, SourceFacts, VideoFacts
+from videojobs.pipelines.verification import OutputFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_SCRIPT = Path(__file__).with_name("_inspect.py")
+_SOURCE_SECONDS = 30.0
+#: An output is demuxed once; a slow disk gives 20 MB/s.
+_OUTPUT_SECONDS, _BYTES_PER_SECOND = 60.0, 20e6
+_TICK_SECONDS = 0.1
+
+_EXPORT_AGAIN = "Check that it plays, export it again, and upload the new file."
+
+
+class Inspector:
+    """One inspecting process, started when first asked and ended with the ``with`` block.
+
+    Loading PyAV takes 110 ms; one process for a whole job keeps that to once.
+    """
+
+    def __init__(self, *, should_stop: Callable[[], bool] = lambda: False) -> None:
+        if importlib.util.find_spec("av") is None:
+            raise MissingExtraError("video", "looking at a video")
+        self._should_stop = should_stop
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def source(self, path: Path) -> SourceFacts:
+        """What a source is.
+
+        Raises:
+            ProcessingError: ``corrupt_source``, ``missing_source`` or ``probe_timeout``.
+            ProcessingCancelledError: It was to stop.
+        """
+        reply = self._ask("source", path, seconds=_SOURCE_SECONDS)
+        if "facts" not in reply:
+            raise _unreadable(reply)
+        return _source_facts(reply["facts"])
+
+    def output(self, path: Path, kind: Literal["video", "poster"]) -> OutputFacts:
+        """What a file of our own making is.
+
+        Raises:
+            ProcessingError: ``invalid_output``.
+        """
+        seconds = _OUTPUT_SECONDS + path.stat().st_size / _BYTES_PER_SECOND
+        reply = self._ask(kind, path, seconds=seconds)
+        if "facts" not in reply:
+            raise ProcessingError(
+                f"{path.name} was made but cannot be read ({reply['error']}). Try again",
+                code="invalid_output",
+                retryable=True,
+                advice="Try again; if it happens again, report it with the source.",
+            )
+        return _output_facts(reply["facts"])
+
+    def _ask(self, look_at: str, path: Path, *, seconds: float) -> dict[str, Any]:
+        request = {"look_at": look_at, "path": str(path), "seconds": seconds}
+        with self._lock:
+            process = self._process = self._running()
+            assert process.stdin is not None  # noqa: S101 # a pipe was asked for
+            try:
+                process.stdin.write(json.dumps(request).encode() + b"\n")
+                process.stdin.flush()
+                return json.loads(self._line(process, seconds))
+            except (BrokenPipeError, EOFError):
+                self._end()
+                return {"error": "it ends the program that reads it", "kind": "Crash"}
+            except BaseException:
+                # Its next answer would belong to this question.
+                self._end()
+                raise
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is not None and self._process.poll() is None:
+            return self._process
+        self._end()
+        return subprocess.Popen(
+            [sys.executable, "-S", "-P", str(_SCRIPT)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env=_environment(),
+        )
+
+    def _line(self, process: subprocess.Popen[bytes], seconds: float) -> bytes:
+        assert process.stdout is not None  # noqa: S101 # a pipe was asked for
+        line, deadline = b"", time.monotonic() + seconds
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            while not line.endswith(b"\n"):
+                self._refuse_waiting(deadline)
+                if selector.select(timeout=_TICK_SECONDS):
+                    line += _read(process.stdout.fileno())
+        return line
+
+    def _refuse_waiting(self, deadline: float) -> None:
+        if self._should_stop():
+            raise ProcessingCancelledError
+        if time.monotonic() > deadline:
+            raise ProcessingError(
+                f"looking at the file took too long. {_EXPORT_AGAIN}",
+                code="probe_timeout",
+                advice=_EXPORT_AGAIN,
+            )
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            with contextlib.suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
+
+
+def _read(descriptor: int) -> bytes:
+    data = os.read(descriptor, 65536)
+    if not data:
+        raise EOFError
+    return data
+
+
+def _environment() -> dict[str, str]:
+    # The child runs without site packages of its own, and finds PyAV where we do.
+    return {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "LC_ALL": "C.UTF-8"}
+
+
+def _unreadable(reply: Mapping[str, Any]) -> ProcessingError:
+    if reply["kind"] == "FileNotFoundError":
+        return ProcessingError("the source is no longer there", code="missing_source")
+    return ProcessingError(
+        f"the source is damaged or is not a video ({reply['error']}). {_EXPORT_AGAIN}",
+        code="corrupt_source",
+        advice=_EXPORT_AGAIN,
+    )
+
+
+def _source_facts(found: dict[str, Any]) -> SourceFacts:
+    video, audio = found.pop("video"), found.pop("audio")
+    return SourceFacts(
+        **found,
+        video=VideoFacts(**_with_fractions(video)) if video else None,
+        audio=AudioFacts(**audio) if audio else None,
+    )
+
+
+def _output_facts(found: dict[str, Any]) -> OutputFacts:
+    return OutputFacts(**_with_fractions(found))
+
+
+def _with_fractions(found: dict[str, Any]) -> dict[str, Any]:
+    names = ("frame_rate", "sample_aspect_ratio")
+    return found | {name: Fraction(found[name]) for name in names if name in found}

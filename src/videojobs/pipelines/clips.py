@@ -1,0 +1,307 @@
+"""The pipeline ``clips``: short upright clips, spread over the source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from videojobs.errors import ProcessingError
+from videojobs.pipelines.encoding import (
+    aac_options,
+    cropped,
+    denoised,
+    improved,
+    mp4_options,
+    output_rate,
+    prepared_picture,
+    prepared_sound,
+    scaled_to_standard_colours,
+    trimmed_picture,
+    trimmed_sound,
+)
+from videojobs.pipelines.framing import centre_crop, clip_size
+from videojobs.pipelines.graphs import (
+    Branch,
+    Filter,
+    SourceInput,
+    encode_arguments,
+    measure_arguments,
+)
+from videojobs.pipelines.plan import LoudnessGoal, Machine, Plan, PlannedOutput, PlannedRun
+from videojobs.pipelines.source import SourceFacts, SourceLimits, VideoFacts, usable_video
+from videojobs.pipelines.warnings import source_warnings
+from videojobs.profiles import ENHANCEMENTS, PRESETS, PlatformProfile
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from videojobs.pipelines.settings import ProcessingSettings
+
+#: What a clip lasts when nobody says otherwise and the source is long enough.
+USUAL_CLIP_SECONDS = 15.0
+
+_FULL_FRAME_PIXELS = 1080 * 1920
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A part of the source, in seconds from its start."""
+
+    start_seconds: float
+    duration_seconds: float
+
+    @property
+    def end_seconds(self) -> float:
+        """Where the part ends."""
+        return round(self.start_seconds + self.duration_seconds, 3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ClipFrame:
+    """What all clips of one plan have in common."""
+
+    video: VideoFacts
+    width: int
+    height: int
+    rate: Fraction
+    threads: int | None
+    has_tone_mapping: bool
+
+
+def plan_clips(
+    facts: SourceFacts,
+    settings: ProcessingSettings,
+    *,
+    machine: Machine,
+    limits: SourceLimits,
+) -> Plan:
+    """One ffmpeg run for each clip, with input seeking: the fastest way, and each stands alone.
+
+    Raises:
+        ProcessingError: The source cannot be used (see `usable_video`), or is shorter than what
+            the platform takes (``source_too_short``).
+    """
+    video = usable_video(facts, limits)
+    windows = choose_windows(facts.duration_seconds, settings)
+    concurrency = _concurrency(machine, len(windows))
+    frame = _clip_frame(video, settings, machine, concurrency)
+    return Plan(
+        pipeline=settings.pipeline,
+        runs=tuple(
+            _clip_run(f"clip_{number:02}", window, facts, settings, frame)
+            for number, window in enumerate(windows, start=1)
+        ),
+        concurrency=concurrency,
+        warnings=(
+            *_count_warnings(len(windows), facts, settings),
+            *source_warnings(facts, video, settings, machine),
+        ),
+    )
+
+
+def choose_windows(duration_seconds: float, settings: ProcessingSettings) -> tuple[Window, ...]:
+    """Parts of equal length, each in the middle of its share of the source; none overlap.
+
+    Raises:
+        ProcessingError: ``source_too_short`` for the platform.
+    """
+    profile = settings.platform
+    _refuse_short(duration_seconds, profile)
+    wanted = settings.clip_seconds or profile.min_duration_seconds
+    count = max(1, min(settings.clip_count, int(duration_seconds / wanted)))
+    share = duration_seconds / count
+    longest = settings.clip_seconds or min(USUAL_CLIP_SECONDS, profile.max_duration_seconds)
+    length = round(min(share, longest), 3)
+    return tuple(
+        Window(round(place * share + (share - length) / 2, 3), length) for place in range(count)
+    )
+
+
+def _refuse_short(duration_seconds: float, profile: PlatformProfile) -> None:
+    # Containers round their duration; a frame too little is not too short.
+    if duration_seconds < profile.min_duration_seconds - 0.05:
+        advice = "Send a longer video, or choose another platform."
+        raise ProcessingError(
+            f"the source lasts {duration_seconds:.1f} s, and {profile.name} takes nothing below "
+            f"{profile.min_duration_seconds:g} s. {advice}",
+            code="source_too_short",
+            advice=advice,
+        )
+
+
+def _count_warnings(
+    count: int, facts: SourceFacts, settings: ProcessingSettings
+) -> tuple[str, ...]:
+    if count == settings.clip_count:
+        return ()
+    length = settings.clip_seconds or settings.platform.min_duration_seconds
+    return (
+        f"{count} of {settings.clip_count} clips were made: a source of "
+        f"{facts.duration_seconds:.1f} s has no room for more of {length:g} s each",
+    )
+
+
+def _concurrency(machine: Machine, clips: int) -> int:
+    """Two at a time with one thread each beat one with two threads by 12 %; beyond, half the cores."""
+    return max(1, min(clips, max(min(machine.cores, 2), machine.cores // 2)))
+
+
+def _clip_frame(
+    video: VideoFacts, settings: ProcessingSettings, machine: Machine, concurrency: int
+) -> _ClipFrame:
+    profile, preset = settings.platform, PRESETS[settings.quality_preset]
+    width, height = clip_size(profile, preset.short_side)
+    return _ClipFrame(
+        video=video,
+        width=settings.clip_width or width,
+        height=settings.clip_height or height,
+        rate=output_rate(video, lowest=profile.min_frame_rate, highest=profile.max_frame_rate),
+        threads=max(1, machine.cores // concurrency) if concurrency > 1 else None,
+        has_tone_mapping=machine.has_tone_mapping,
+    )
+
+
+def _clip_run(
+    name: str,
+    window: Window,
+    facts: SourceFacts,
+    settings: ProcessingSettings,
+    frame: _ClipFrame,
+) -> PlannedRun:
+    source = _input(window, facts, frame)
+    output = _output(name, window, facts, settings, frame)
+    return PlannedRun(
+        name=name,
+        arguments=_encode_arguments(source, output, settings, frame),
+        arguments_from_start=_arguments_from_start(source, output, settings, frame),
+        outputs=(output,),
+        duration_seconds=window.duration_seconds,
+        cost_seconds=_cost(window, settings, frame),
+        loudness=_loudness(source, settings) if output.has_audio else None,
+    )
+
+
+def _input(window: Window, facts: SourceFacts, frame: _ClipFrame) -> SourceInput:
+    return SourceInput(
+        start_seconds=window.start_seconds,
+        duration_seconds=window.duration_seconds,
+        video_index=frame.video.stream_index,
+        audio_index=facts.audio.stream_index if facts.audio else None,
+        threads=frame.threads,
+    )
+
+
+def _output(
+    name: str,
+    window: Window,
+    facts: SourceFacts,
+    settings: ProcessingSettings,
+    frame: _ClipFrame,
+) -> PlannedOutput:
+    return PlannedOutput(
+        name=name,
+        file_name=f"{name}.mp4",
+        width=frame.width,
+        height=frame.height,
+        duration_seconds=window.duration_seconds,
+        frame_rate=frame.rate,
+        has_audio=facts.audio is not None,
+        max_size_bytes=settings.platform.max_size_bytes,
+        keyframe_seconds=settings.platform.keyframe_seconds,
+        source_start_seconds=window.start_seconds,
+        source_end_seconds=window.end_seconds,
+    )
+
+
+def _encode_arguments(
+    source: SourceInput, output: PlannedOutput, settings: ProcessingSettings, frame: _ClipFrame
+) -> tuple[str, ...]:
+    return encode_arguments(
+        source,
+        video=_picture(settings, frame),
+        audio=_sound(output, settings),
+        branches=(_branch(output, settings, frame),),
+    )
+
+
+def _arguments_from_start(
+    source: SourceInput, output: PlannedOutput, settings: ProcessingSettings, frame: _ClipFrame
+) -> tuple[str, ...] | None:
+    start = source.start_seconds
+    if not start:
+        return None
+    whole = replace(
+        source, start_seconds=None, duration_seconds=round(start + source.duration_seconds, 3)
+    )
+    return encode_arguments(
+        whole,
+        video=(*trimmed_picture(start), *_picture(settings, frame)),
+        audio=(*trimmed_sound(start), *_sound(output, settings)),
+        branches=(_branch(output, settings, frame),),
+    )
+
+
+def _branch(output: PlannedOutput, settings: ProcessingSettings, frame: _ClipFrame) -> Branch:
+    return Branch(
+        file_name=output.part_name,
+        options=_encoder(output, settings, frame),
+        has_audio=output.has_audio,
+    )
+
+
+def _sound(output: PlannedOutput, settings: ProcessingSettings) -> tuple[Filter, ...]:
+    return prepared_sound(duration_seconds=output.duration_seconds, limit_dbtp=_limit(settings))
+
+
+def _picture(settings: ProcessingSettings, frame: _ClipFrame) -> tuple[Filter, ...]:
+    enhancement = ENHANCEMENTS[settings.enhancement_level]
+    size = {"width": frame.width, "height": frame.height}
+    return (
+        *prepared_picture(frame.video, frame.rate),
+        cropped(centre_crop(frame.video, **size)),
+        *((denoised(),) if enhancement.denoise else ()),
+        *scaled_to_standard_colours(frame.video, **size, can_tone_map=frame.has_tone_mapping),
+        *improved(enhancement),
+    )
+
+
+def _encoder(
+    output: PlannedOutput, settings: ProcessingSettings, frame: _ClipFrame
+) -> dict[str, str | int | float]:
+    profile = settings.platform
+    share = min(1.0, frame.width * frame.height / _FULL_FRAME_PIXELS)
+    options = mp4_options(
+        PRESETS[settings.quality_preset],
+        rate=frame.rate,
+        keyframe_seconds=profile.keyframe_seconds,
+        max_bitrate_kbps=max(500, round(profile.max_video_bitrate_kbps * share)),
+        duration_seconds=output.duration_seconds,
+        threads=frame.threads,
+    )
+    return {**options, **(aac_options(profile.audio_bitrate_kbps) if output.has_audio else {})}
+
+
+def _limit(settings: ProcessingSettings) -> float | None:
+    is_levelled = ENHANCEMENTS[settings.enhancement_level].normalise_loudness
+    return settings.platform.true_peak_dbtp if is_levelled else None
+
+
+def _loudness(source: SourceInput, settings: ProcessingSettings) -> LoudnessGoal | None:
+    limit = _limit(settings)
+    if limit is None:
+        return None
+    heard = prepared_sound(duration_seconds=source.duration_seconds, limit_dbtp=limit, pad=False)
+    return LoudnessGoal(
+        arguments=measure_arguments(source, audio=heard),
+        target_lufs=settings.platform.loudness_lufs,
+        ceiling_dbtp=limit,
+    )
+
+
+def _cost(window: Window, settings: ProcessingSettings, frame: _ClipFrame) -> float:
+    preset = PRESETS[settings.quality_preset]
+    megapixels = frame.width * frame.height / 1e6
+    seconds = window.duration_seconds * float(frame.rate) / 30
+    encode = preset.seconds_per_megapixel_second * megapixels * seconds
+    decode = 0.03 * frame.video.width * frame.video.height / 1e6 * seconds
+    return encode * ENHANCEMENTS[settings.enhancement_level].cost + decode

@@ -1,0 +1,169 @@
+"""The only place that knows ffmpeg-python: from filters and options to an argument list.
+
+ffmpeg-python is used for building only, and only with keyword arguments: it escapes positional
+ones twice (kkroening/ffmpeg-python issues 138 and 745). No text of a user's may ever become a
+filter's value: ``movie=http://...`` opens the URL in spite of every protocol whitelist.
+"""
+
+# ffmpeg-python has no type stubs.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from videojobs.errors import MissingExtraError
+from videojobs.pipelines.plan import SOURCE_NAME
+
+Options = Mapping[str, str | int | float]
+
+#: What every run starts with. Progress goes to stdout as key=value; stdin is closed, since ``q``
+#: on it would end the run with exit code 0 and a short, playable file. Always ``-y``: with ``-n``
+#: an existing file gives exit code 0.
+_HEAD = (
+    "-hide_banner",
+    "-nostdin",
+    "-nostats",
+    "-stats_period",
+    "0.5",
+    "-progress",
+    "pipe:1",
+    "-y",
+)
+_LOG_WARNINGS = ("-loglevel", "repeat+level+warning")
+#: ebur128 prints its summary at level info.
+_LOG_SUMMARY = ("-loglevel", "repeat+level+info")
+
+#: Containers that hold what they play. Playlists, concat scripts, SDP and image sequences name
+#: other files, and are not among them. ffmpeg wants the whole group ``mov,...,mj2``.
+FORMAT_WHITELIST = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,flv,asf,mpeg,ogg,mxf"
+
+#: Repeated before every input, since ffmpeg applies them to the next one only.
+HOSTILE_INPUT: Options = {
+    "protocol_whitelist": "file",
+    "format_whitelist": FORMAT_WHITELIST,
+    "max_pixels": 36_000_000,
+    "max_streams": 64,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One ffmpeg filter with its options."""
+
+    name: str
+    options: Options = field(default_factory=dict[str, "str | int | float"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceInput:
+    """Which part of the source is read, and which of its streams."""
+
+    start_seconds: float | None = None
+    """Seeks before decoding, which is three times faster than after it; ``None`` for the start."""
+    duration_seconds: float
+    video_index: int | None = None
+    audio_index: int | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """One output file of a graph."""
+
+    file_name: str
+    options: Options
+    steps: Sequence[Filter] = ()
+    """Change the picture for this branch and for all after it: a cascade of sizes."""
+    tail: Sequence[Filter] = ()
+    """Change the picture for this branch only."""
+    has_audio: bool = False
+
+
+def encode_arguments(
+    source: SourceInput,
+    *,
+    video: Sequence[Filter],
+    audio: Sequence[Filter],
+    branches: Sequence[Branch],
+) -> tuple[str, ...]:
+    """One decode of the source, filtered once, feeding every branch in the order given."""
+    ffmpeg = _ffmpeg()
+    read = _input(ffmpeg, source)
+    pictures = _pictures(_chain(read[str(source.video_index)], video), branches)
+    sounds = _sounds(read, source, audio, branches)
+    outputs = [
+        ffmpeg.output(picture, *sound, f"file:{branch.file_name}", **branch.options)
+        for picture, sound, branch in zip(pictures, sounds, branches, strict=True)
+    ]
+    return _compiled(ffmpeg, outputs, _LOG_WARNINGS)
+
+
+def measure_arguments(
+    source: SourceInput, *, audio: Sequence[Filter], file_name: str = SOURCE_NAME
+) -> tuple[str, ...]:
+    """The sound alone, through the filters and an EBU R 128 meter, into nothing.
+
+    Without ``-vn`` the picture would be decoded too: 13 seconds instead of 0.3.
+    """
+    ffmpeg = _ffmpeg()
+    meter = Filter("ebur128", {"peak": "true", "framelog": "quiet"})
+    sound = _chain(_input(ffmpeg, source, file_name)[str(source.audio_index)], (*audio, meter))
+    output = ffmpeg.output(sound, "-", f="null", vn=None, t=source.duration_seconds)
+    return _compiled(ffmpeg, [output], _LOG_SUMMARY)
+
+
+def _ffmpeg() -> Any:
+    try:
+        import ffmpeg  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise MissingExtraError("video", "planning an ffmpeg run") from error
+    return ffmpeg
+
+
+def _input(ffmpeg: Any, source: SourceInput, file_name: str = SOURCE_NAME) -> Any:
+    given = {"ss": source.start_seconds, "t": source.duration_seconds, "threads": source.threads}
+    options = {name: value for name, value in given.items() if value is not None}
+    return ffmpeg.input(f"file:{file_name}", **HOSTILE_INPUT, **options)
+
+
+def _chain(stream: Any, filters: Sequence[Filter]) -> Any:
+    for step in filters:
+        stream = stream.filter(step.name, **step.options)
+    return stream
+
+
+def _pictures(picture: Any, branches: Sequence[Branch]) -> list[Any]:
+    pictures: list[Any] = []
+    for branch in branches:
+        picture = _chain(picture, branch.steps)
+        own = picture
+        if branch is not branches[-1]:
+            split = picture.filter_multi_output("split")
+            own, picture = split[0], split[1]
+        pictures.append(_chain(own, branch.tail))
+    return pictures
+
+
+def _sounds(
+    read: Any, source: SourceInput, audio: Sequence[Filter], branches: Sequence[Branch]
+) -> list[list[Any]]:
+    heard = [branch.has_audio for branch in branches]
+    if not any(heard):
+        return [[] for _ in branches]
+    sound = _chain(read[str(source.audio_index)], audio)
+    if sum(heard) == 1:
+        return [[sound] if has_audio else [] for has_audio in heard]
+    split = sound.filter_multi_output("asplit")
+    return [
+        [split[sum(heard[:place])]] if has_audio else [] for place, has_audio in enumerate(heard)
+    ]
+
+
+def _compiled(ffmpeg: Any, outputs: list[Any], log: tuple[str, ...]) -> tuple[str, ...]:
+    whole = ffmpeg.merge_outputs(*outputs) if len(outputs) > 1 else outputs[0]
+    # Global options first: ffmpeg-python's own way puts them behind the outputs.
+    return tuple(map(str, ffmpeg.compile(whole, cmd=["ffmpeg", *_HEAD, *log])[1:]))

@@ -1,0 +1,158 @@
+"""A plan: ffmpeg runs as argument lists, and what must be true of the files they leave.
+
+A plan is a value. It names files only by our own short names, relative to a private folder that
+holds the source as `SOURCE_NAME`; so it can be compared, stored and run anywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+#: The source's name in the folder that ffmpeg runs in; never the user's file name, since
+#: ffmpeg reads meaning into names (``-x``, ``a:b``, ``%d``).
+SOURCE_NAME = "source"
+
+#: Stands in an argument list for the gain, in decibels, that is known once the sound is measured.
+GAIN_TOKEN = "GAIN_DECIBELS"  # noqa: S105 # a placeholder, not a secret
+
+OutputKind = Literal["video", "poster"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What the plan may count on."""
+
+    cores: int = 2
+    ffmpeg_major: int = 9
+    has_tone_mapping: bool = True
+    """Whether ffmpeg has zscale (zimg) and tonemap, which HDR sources need."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedOutput:
+    """One file that a run leaves, and what verification demands of it."""
+
+    name: str
+    """Short and unique in the plan: ``clip_01``, ``720p``."""
+    file_name: str
+    """The final name, such as ``clip_01.mp4``."""
+    kind: OutputKind = "video"
+    width: int
+    height: int
+    duration_seconds: float = 0.0
+    """0 for a poster."""
+    frame_rate: Fraction | None = None
+    has_audio: bool = False
+    max_size_bytes: int | None = None
+    """The platform's limit."""
+    keyframe_seconds: float | None = None
+    """Longest allowed distance between two keyframes."""
+    source_start_seconds: float | None = None
+    source_end_seconds: float | None = None
+
+    @property
+    def part_name(self) -> str:
+        """The name while ffmpeg writes it: never mistaken for a finished file."""
+        return f"{self.file_name}.part"
+
+    @property
+    def clock_name(self) -> str:
+        """Where ffmpeg notes how far it has written this file, frame by frame."""
+        return f"{self.name}.clock"
+
+    @property
+    def frame_count(self) -> int:
+        """How many frames the file should hold."""
+        return round(self.duration_seconds * (self.frame_rate or 0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoudnessGoal:
+    """The sound that a run aims at, and how it is measured first."""
+
+    arguments: tuple[str, ...]
+    """An ffmpeg run over the same sound with the same gain and limiter, that only measures."""
+    target_lufs: float
+    ceiling_dbtp: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRun:
+    """One ffmpeg process."""
+
+    name: str
+    arguments: tuple[str, ...]
+    """Without the executable. May hold `GAIN_TOKEN` when there is a loudness goal."""
+    outputs: tuple[PlannedOutput, ...]
+    duration_seconds: float
+    """How much of the source it goes through."""
+    cost_seconds: float
+    """An estimate of its CPU time, to weigh its progress against that of other runs."""
+    arguments_from_start: tuple[str, ...] | None = None
+    """The same files without seeking: slow, for sources that decode badly after a seek.
+
+    ffmpeg knows from the first frame of an H.264 4:4:4 file which fault of old x264 versions to
+    make up for; after a seek it does not, and gives green pictures and exit code 0.
+    """
+    loudness: LoudnessGoal | None = None
+    has_clocks: bool = False
+    """Whether each output's progress can be read from its own clock file."""
+
+    @property
+    def frame_count(self) -> int:
+        """How many frames its longest output should hold."""
+        return max(output.frame_count for output in self.outputs)
+
+    @property
+    def deadline_seconds(self) -> float:
+        """Wall time after which it is stopped: generous, since a busy machine is no error."""
+        return 60.0 + 20.0 * self.cost_seconds + 2.0 * self.duration_seconds
+
+    @property
+    def max_output_bytes(self) -> int:
+        """No output may grow beyond this: 100 Mbit/s, and room for a short one."""
+        return 64_000_000 + round(self.duration_seconds * 12_500_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything that will be done to one source."""
+
+    pipeline: str
+    runs: tuple[PlannedRun, ...]
+    concurrency: int = 1
+    """How many runs go on at the same time."""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def outputs(self) -> tuple[PlannedOutput, ...]:
+        """Every file that will be there in the end, in order."""
+        return tuple(output for run in self.runs for output in run.outputs)
+
+    @property
+    def cost_seconds(self) -> float:
+        """An estimate of the CPU time of all runs."""
+        return sum(run.cost_seconds for run in self.runs)
+
+    def commands(
+        self, ffmpeg: str = "ffmpeg", *, gain_db: float = 0.0
+    ) -> tuple[tuple[str, ...], ...]:
+        """The bare command lines, in order, to be run in a folder that holds `SOURCE_NAME`."""
+        return tuple(
+            (ffmpeg, *with_gain(arguments, gain_db))
+            for run in self.runs
+            for arguments in _all_arguments(run)
+        )
+
+
+def with_gain(arguments: tuple[str, ...], gain_db: float) -> tuple[str, ...]:
+    """The argument list with the measured gain in place of the token."""
+    return tuple(argument.replace(GAIN_TOKEN, f"{gain_db:.2f}") for argument in arguments)
+
+
+def _all_arguments(run: PlannedRun) -> tuple[tuple[str, ...], ...]:
+    return (run.loudness.arguments, run.arguments) if run.loudness else (run.arguments,)

@@ -1,0 +1,200 @@
+"""From ffmpeg's ``-progress`` to a percentage that never goes back. No clock: callers pass times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from videojobs.pipelines.plan import Plan, PlannedRun
+
+#: Shares of one run's progress, from measured costs: loudness 4 %, cheap verification about 2 %.
+_MEASURE_SHARE = 0.04
+_VERIFY_SHARE = 0.02
+
+#: The percentage after the probe, and before the files get their final names.
+_PROBED, _VERIFIED = 1, 99
+
+_LONGEST_LINE = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a job is. `percent` never goes back, and is 100 only when all files are in place."""
+
+    percent: int
+    stage: str
+    """``probing``, ``encoding``, ``verifying``, ``publishing`` or ``done``."""
+    detail: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Percent by output name, such as ``{"clip_01": 40}``."""
+    speed: float | None = None
+    """Seconds of source per second of time, over all runs."""
+    eta_seconds: float | None = None
+    """A guess of the seconds that remain; ``None`` before there is ground for one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressBlock:
+    """One report of ffmpeg's."""
+
+    out_seconds: float
+    """The most advanced output's time; 0 before the first frame."""
+    frame: int
+    total_size: int
+    is_last: bool
+
+    @property
+    def mark(self) -> tuple[float, int, int]:
+        """Changes when, and only when, something was done."""
+        return self.out_seconds, self.frame, self.total_size
+
+
+class ProgressParser:
+    """Reads ``key=value`` lines as they come, in pieces of any size."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._values: dict[str, str] = {}
+
+    def feed(self, data: bytes) -> list[ProgressBlock]:
+        """The reports that these bytes complete."""
+        *lines, rest = (self._rest + data).split(b"\n")
+        self._rest = rest[-_LONGEST_LINE:]
+        blocks = [self._line(line.decode("ascii", "replace").strip()) for line in lines]
+        return [block for block in blocks if block is not None]
+
+    def _line(self, line: str) -> ProgressBlock | None:
+        key, _, value = line.partition("=")
+        if key != "progress":
+            self._values[key] = value.strip()
+            return None
+        values, self._values = self._values, {}
+        return ProgressBlock(
+            # out_time_ms holds microseconds too; both are N/A or negative before the first frame.
+            out_seconds=max(0, _whole(values.get("out_time_us"))) / 1e6,
+            frame=_whole(values.get("frame")),
+            total_size=_whole(values.get("total_size")),
+            is_last=value == "end",
+        )
+
+
+def _whole(text: str | None) -> int:
+    try:
+        return int(text or 0)
+    except ValueError:
+        return 0
+
+
+@dataclass(slots=True, kw_only=True)
+class StallWatch:
+    """Notices a run that goes on printing but does not move.
+
+    ffmpeg 7 and later print every half second while stalled: watch the advance, not the lines.
+    """
+
+    expected_seconds: float
+    first_frame_seconds: float = 120.0
+    """Patience until the first advance."""
+    advance_seconds: float = 60.0
+    """Patience between two advances."""
+    _mark: tuple[float, int, int] = (0.0, 0, 0)
+    _since: float | None = None
+
+    def saw(self, block: ProgressBlock, *, now: float) -> None:
+        """Note a report."""
+        if block.mark != self._mark:
+            self._mark, self._since = block.mark, now
+
+    def is_stalled(self, *, now: float) -> bool:
+        """Whether patience is at its end."""
+        if self._since is None:
+            self._since = now
+        return now - self._since > self._patience
+
+    @property
+    def _patience(self) -> float:
+        out_seconds, _, total_size = self._mark
+        if self._mark == (0.0, 0, 0):
+            return self.first_frame_seconds
+        if out_seconds >= self.expected_seconds - 1:
+            # The file is rewritten to put the index first, without a word: 50 MB/s at the least.
+            return self.advance_seconds + total_size / 50e6
+        return self.advance_seconds
+
+
+class ProgressTracker:
+    """Adds up the runs of a plan, each by its cost, to one `Progress`."""
+
+    def __init__(self, plan: Plan, *, started_at: float) -> None:
+        self._plan = plan
+        self._started_at = started_at
+        self._fractions: dict[str, float] = {run.name: 0.0 for run in plan.runs}
+        self._encoded_seconds: dict[str, float] = {}
+        self._verified: set[str] = set()
+        self._detail: dict[str, int] = {output.name: 0 for output in plan.outputs}
+        self._percent = _PROBED
+
+    def measured(self, run: PlannedRun) -> None:
+        """The run's sound was measured."""
+        self._raise(run, _measure_share(run))
+
+    def encoded(self, run: PlannedRun, seconds: Mapping[str, float]) -> None:
+        """Each output of the run has come so far."""
+        done = {name: _fraction(value, run.duration_seconds) for name, value in seconds.items()}
+        before = _measure_share(run)
+        mean = sum(done.values()) / len(done)
+        self._raise(run, before + mean * (1 - before - _VERIFY_SHARE))
+        self._encoded_seconds[run.name] = mean * run.duration_seconds
+        for name, value in done.items():
+            self._raise_detail(name, int(value * _VERIFIED))
+
+    def verified(self, run: PlannedRun) -> None:
+        """The run's files are all that they should be."""
+        self._raise(run, 1.0)
+        self._verified.add(run.name)
+        for output in run.outputs:
+            self._raise_detail(output.name, 100)
+
+    def now(self, now: float) -> Progress:
+        """The state of things."""
+        total = sum(run.cost_seconds * self._fractions[run.name] for run in self._plan.runs)
+        share = total / max(self._plan.cost_seconds, 1e-9)
+        self._percent = max(self._percent, int(_PROBED + share * (_VERIFIED - _PROBED)))
+        elapsed = max(now - self._started_at, 1e-6)
+        return Progress(
+            percent=self._percent,
+            stage=self._stage(),
+            detail=dict(self._detail),
+            speed=round(sum(self._encoded_seconds.values()) / elapsed, 2) or None,
+            eta_seconds=round(elapsed * (1 - share) / share, 1) if share > 0.02 else None,
+        )
+
+    def finished(self, now: float) -> Progress:
+        """Every file has its final name."""
+        last = self.now(now)
+        return Progress(
+            percent=100, stage="done", detail=last.detail, speed=last.speed, eta_seconds=0.0
+        )
+
+    def _stage(self) -> str:
+        if len(self._verified) == len(self._plan.runs):
+            return "publishing"
+        waiting = [run for run in self._plan.runs if run.name not in self._verified]
+        encoded = all(self._fractions[run.name] >= 1 - _VERIFY_SHARE - 1e-9 for run in waiting)
+        return "verifying" if encoded else "encoding"
+
+    def _raise(self, run: PlannedRun, fraction: float) -> None:
+        self._fractions[run.name] = max(self._fractions[run.name], fraction)
+
+    def _raise_detail(self, name: str, percent: int) -> None:
+        self._detail[name] = max(self._detail[name], percent)
+
+
+def _measure_share(run: PlannedRun) -> float:
+    return _MEASURE_SHARE if run.loudness else 0.0
+
+
+def _fraction(seconds: float, whole: float) -> float:
+    return min(1.0, max(0.0, seconds / whole)) if whole > 0 else 0.0

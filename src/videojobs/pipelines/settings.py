@@ -1,0 +1,117 @@
+"""What a caller may ask of a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from videojobs.models import EnhancementLevel, PlatformTarget, QualityPreset, VideoJob
+from videojobs.profiles import PLATFORMS, RENDITIONS, PlatformProfile
+from videojobs.requests import JsonObject, Request, Slug, refuse
+
+DEFAULT_CLIP_COUNT = 3
+
+_HEIGHTS = tuple(rung.short_side for rung in RENDITIONS)
+
+
+def _even(pixels: int) -> int:
+    if pixels % 2:
+        raise ValueError("H.264 in 4:2:0 needs an even number of pixels")
+    return pixels
+
+
+def _known_heights(heights: tuple[int, ...]) -> tuple[int, ...]:
+    unknown = [height for height in heights if height not in _HEIGHTS]
+    if unknown:
+        raise ValueError(f"{unknown[0]} is not a rendition; choose from {list(_HEIGHTS)}")
+    return tuple(sorted(set(heights), reverse=True))
+
+
+Pixels = Annotated[int, Field(ge=64, le=4096), AfterValidator(_even)]
+
+
+class ProcessingSettings(Request):
+    """How a source is to be processed. Every field has a default."""
+
+    pipeline: Slug = "clips"
+    """``clips``, ``renditions``, or a name that was given to the processor."""
+    clip_count: int = Field(default=DEFAULT_CLIP_COUNT, ge=1, le=100)
+    """How many clips to cut; a short source gives fewer, with a warning."""
+    clip_seconds: float | None = Field(default=None, gt=0, le=900)
+    """How long each clip lasts; ``None`` takes what the source and the platform suggest."""
+    clip_width: Pixels | None = None
+    """Pixels of a clip's frame, with `clip_height`; ``None`` takes the platform's size."""
+    clip_height: Pixels | None = None
+    quality_preset: QualityPreset = QualityPreset.STANDARD
+    enhancement_level: EnhancementLevel = EnhancementLevel.NONE
+    platform_target: PlatformTarget | None = None
+    rendition_heights: Annotated[tuple[int, ...], AfterValidator(_known_heights)] = Field(
+        default=_HEIGHTS, min_length=1
+    )
+    """Which rungs of the ladder to make: 1080, 720, 480. None is ever enlarged."""
+    options: JsonObject = Field(default_factory=dict[str, Any])
+    """Settings of a pipeline of your own. The built-in ones warn about what they do not know."""
+
+    @classmethod
+    def from_job(cls, job: VideoJob) -> Self:
+        """The settings of a stored job; its `settings` may set any field but the job's own.
+
+        Raises:
+            SupabaseValidationError: The job's `settings` hold a value that cannot be used.
+        """
+        given = {name: value for name, value in job.settings.items() if name in cls.model_fields}
+        _refuse_doubled(given)
+        fields: dict[str, Any] = given | _columns(job) | {"options": _options(cls, job)}
+        return cls(**fields)
+
+    @property
+    def platform(self) -> PlatformProfile:
+        """The limits and aims of the platform; those that suit all when none is named."""
+        return PLATFORMS[self.platform_target]
+
+    @model_validator(mode="after")
+    def _clip_has_both_sides(self) -> Self:
+        if (self.clip_width is None) != (self.clip_height is None):
+            raise ValueError("give clip_width and clip_height together, or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _clip_suits_the_platform(self) -> Self:
+        profile = self.platform
+        low, high = profile.min_duration_seconds, profile.max_duration_seconds
+        if self.clip_seconds is not None and not low <= self.clip_seconds <= high:
+            raise ValueError(
+                f"clip_seconds={self.clip_seconds:g} does not suit {profile.name}, "
+                f"which takes {low:g} to {high:g} seconds"
+            )
+        return self
+
+
+def _columns(job: VideoJob) -> dict[str, Any]:
+    """The job's own columns, which win over its `settings`."""
+    columns: dict[str, Any] = {
+        "pipeline": job.pipeline,
+        "quality_preset": job.quality_preset,
+        "enhancement_level": job.enhancement_level,
+        "platform_target": job.platform_target,
+        "clip_count": job.clip_count,
+    }
+    return {name: value for name, value in columns.items() if value is not None}
+
+
+def _refuse_doubled(given: Mapping[str, Any]) -> None:
+    for name in ("pipeline", "quality_preset", "enhancement_level", "platform_target"):
+        if name in given:
+            raise refuse(
+                "VideoJob.settings", name, given[name], f"give it as the job's own {name} instead"
+            )
+
+
+def _options(cls: type[ProcessingSettings], job: VideoJob) -> dict[str, Any]:
+    own = job.settings.get("options", {})
+    if not isinstance(own, Mapping):
+        raise refuse("VideoJob.settings", "options", own, "options must be a JSON object")
+    others = {name: value for name, value in job.settings.items() if name not in cls.model_fields}
+    return {**own, **others}

@@ -1,0 +1,29 @@
+"""What a person should know about a plan although it will succeed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from videojobs.pipelines.plan import Machine
+    from videojobs.pipelines.settings import ProcessingSettings
+    from videojobs.pipelines.source import SourceFacts, VideoFacts
+
+
+def source_warnings(
+    facts: SourceFacts, video: VideoFacts, settings: ProcessingSettings, machine: Machine
+) -> tuple[str, ...]:
+    """What the source lacks, what this machine cannot do for it, and what was not understood."""
+    warnings: list[str] = []
+    if facts.audio is None:
+        warnings.append("the source has no sound, and neither have the outputs")
+    if video.is_hdr and not machine.has_tone_mapping:
+        warnings.append(
+            "the source is HDR and this ffmpeg has no zscale filter: colours will look pale; "
+            "use the ffmpeg of imageio-ffmpeg"
+        )
+    warnings += [
+        f"the setting {name!r} is not known to the pipeline {settings.pipeline!r} and was ignored"
+        for name in settings.options
+    ]
+    return tuple(warnings)

@@ -1,0 +1,188 @@
+"""A folder of this machine as storage."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from videojobs.errors import ProcessingError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_INCOMING = ".incoming-"
+
+
+class LocalStorage:
+    """Sources and outputs below one folder.
+
+    Args:
+        root: Made when the first file is published.
+        allow_outside: Whether a source may be an absolute path or a ``file:`` URL outside of
+            *root*. Only for machines where those who create jobs may read every file.
+    """
+
+    def __init__(self, root: Path | str, *, allow_outside: bool = False) -> None:
+        self.root = Path(root).resolve()
+        self._allow_outside = allow_outside
+
+    def fetch(self, source_url: str, into: Path) -> Path:
+        """The source's own path, with no link left in it; nothing is copied.
+
+        Raises:
+            ProcessingError: ``missing_source``, ``source_refused`` or ``source_unreadable``.
+        """
+        path = (self.root / _local_path(source_url)).resolve()
+        if not self._allow_outside and not path.is_relative_to(self.root):
+            raise _refused(f"{source_url!r} lies outside of the storage's folder")
+        return _readable(path, source_url)
+
+    def publish(self, files: Mapping[str, Path], prefix: str) -> Mapping[str, str]:
+        """The files are moved below *prefix* together: a reader sees all of them or none.
+
+        Raises:
+            ProcessingError: ``already_published`` when *prefix* is taken; ``disk_full`` or
+                ``storage_failed``, which are retryable.
+        """
+        names = {name: str(_inside(prefix) / _inside(name)) for name in files}
+        target = self.root / _inside(prefix)
+        incoming = self.root / f"{_INCOMING}{secrets.token_hex(8)}"
+        try:
+            _fill(incoming, files)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _rename_new(incoming, target)
+        except OSError as error:
+            raise _not_stored(prefix, error) from error
+        finally:
+            shutil.rmtree(incoming, ignore_errors=True)
+        return names
+
+    def remove(self, prefix: str) -> None:
+        """Nothing is left below *prefix*. Repeating the call is harmless."""
+        shutil.rmtree(self.root / _inside(prefix), ignore_errors=True)
+
+
+def move_file(source: Path, target: Path) -> None:
+    """*target* holds the whole file, on disk, or is not there; *source* is gone.
+
+    Works across file systems: the copy is finished beside the target and renamed.
+    """
+    _flush(source)
+    try:
+        os.replace(source, target)  # noqa: PTH105 # the rename is the point
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy_across(source, target)
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """The folder's names are on disk, as far as the file system can promise."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:  # some network file systems cannot
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _copy_across(source: Path, target: Path) -> None:
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        shutil.copyfile(source, part)
+        _flush(part)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    source.unlink()
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _fill(incoming: Path, files: Mapping[str, Path]) -> None:
+    incoming.mkdir(parents=True)
+    for name, path in files.items():
+        target = incoming / _inside(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        move_file(path, target)
+
+
+def _rename_new(incoming: Path, target: Path) -> None:
+    # Renaming a folder onto a filled one fails with ENOTEMPTY, so a late twin changes nothing.
+    incoming.rename(target)
+    sync_folder(target.parent)
+
+
+def _local_path(source_url: str) -> str:
+    if "\x00" in source_url:
+        raise _refused("the source's path holds a NUL character")
+    parts = urlsplit(source_url)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return unquote(parts.path)
+    if "://" in source_url:
+        raise _refused(f"{parts.scheme}:// is not a path that the local storage can read")
+    return source_url
+
+
+def _inside(name: str) -> PurePosixPath:
+    path = PurePosixPath(name)
+    if not path.parts or path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"{name!r} must be a relative path without '..'")
+    return path
+
+
+def _readable(path: Path, source_url: str) -> Path:
+    try:
+        if path.is_file():
+            with path.open("rb"):
+                return path
+        found = path.exists()
+    except OSError as error:
+        raise _unreadable(source_url, error) from error
+    if found:
+        raise _refused(f"{source_url!r} is not a file")
+    advice = "Check source_url: it is a path within the worker's storage folder."
+    raise ProcessingError(
+        f"there is no source at {source_url!r}. {advice}", code="missing_source", advice=advice
+    )
+
+
+def _refused(reason: str) -> ProcessingError:
+    advice = "Give source_url as a path within the worker's storage folder."
+    return ProcessingError(f"{reason}. {advice}", code="source_refused", advice=advice)
+
+
+def _unreadable(source_url: str, error: OSError) -> ProcessingError:
+    advice = "Let the worker's user read the file."
+    return ProcessingError(
+        f"the source {source_url!r} cannot be read ({error.strerror}). {advice}",
+        code="source_unreadable",
+        advice=advice,
+    )
+
+
+def _not_stored(prefix: str, error: OSError) -> ProcessingError:
+    if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+        return ProcessingError(
+            f"{prefix} holds files already; each attempt needs a prefix of its own",
+            code="already_published",
+        )
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    advice = "Free some space in the storage folder." if is_full else "Check the storage folder."
+    return ProcessingError(
+        f"the outputs could not be stored below {prefix} ({error.strerror}). {advice}",
+        code="disk_full" if is_full else "storage_failed",
+        retryable=True,
+        advice=advice,
+    )
