@@ -34,6 +34,9 @@ def worker(
     hard_limit_seconds: Annotated[
         int | None, typer.Option(help="No attempt may take longer.", min=1)
     ] = None,
+    grace_seconds: Annotated[
+        int, typer.Option(help="How long running jobs may go on after a signal.", min=0)
+    ] = 30,
     until_idle: Annotated[
         bool, typer.Option("--until-idle", help="End when nothing is left to do.")
     ] = False,
@@ -49,6 +52,7 @@ def worker(
             concurrency=concurrency,
             lease=_seconds(lease_seconds),
             hard_limit=_seconds(hard_limit_seconds),
+            shutdown_grace=timedelta(seconds=grace_seconds),
             observer=_Teller(),
         ).run(until_idle=until_idle)
 

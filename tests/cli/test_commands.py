@@ -1,0 +1,278 @@
+"""The commands on a real database: what they print, and what their exit codes mean."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from videojobs import JobStatus, VideoJobManager
+
+USER = "aaaaaaaa-0000-4000-8000-000000000001"
+
+
+@pytest.fixture
+def on_database(run, database):
+    """Run a command on the empty test database."""
+    return lambda *arguments: run(*arguments, DATABASE_URL=database)
+
+
+def created(on_database, *options: str) -> dict[str, object]:
+    """A job that the command line made."""
+    result = on_database("jobs", "create", "talk.mp4", "--user", USER, "--json", *options)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def test_help_names_every_command(run):
+    """A newcomer sees what there is, and the meaning of the exit codes."""
+    result = run("--help")
+
+    for command in ("demo", "worker", "migrate", "local", "jobs", "stats", "doctor"):
+        assert command in result.stdout
+    assert "Exit codes" in result.stdout
+    assert result.returncode == 0
+
+
+def test_create_takes_what_a_job_takes(on_database):
+    """Every option ends in its column."""
+    job = created(
+        on_database,
+        *("--clips", "4", "--platform", "tiktok", "--quality", "pro", "--enhance", "basic"),
+        *("--queue", "urgent", "--priority", "9", "--settings", '{"clip_seconds": 8}'),
+    )
+
+    assert (job["clip_count"], job["platform_target"], job["quality_preset"]) == (
+        4,
+        "tiktok",
+        "pro",
+    )
+    assert (job["queue"], job["priority"], job["settings"]) == ("urgent", 9, {"clip_seconds": 8})
+    assert job["status"] == "queued"
+
+
+def test_list_shows_jobs_to_people_and_to_scripts(on_database):
+    """The table has the id; the JSON has items and a cursor."""
+    first, second = created(on_database), created(on_database)
+
+    table = on_database("jobs", "list")
+    page = json.loads(on_database("jobs", "list", "--json", "--limit", "1").stdout)
+    rest = on_database("jobs", "list", "--json", "--limit", "1", "--cursor", page["next_cursor"])
+
+    assert first["id"] in table.stdout and second["id"] in table.stdout
+    assert [job["id"] for job in page["items"]] == [second["id"]]
+    assert [job["id"] for job in json.loads(rest.stdout)["items"]] == [first["id"]]
+
+
+def test_an_empty_list_says_what_to_do(on_database):
+    """Nothing there is not an error."""
+    result = on_database("jobs", "list")
+
+    assert result.returncode == 0
+    assert "videojobs jobs create" in result.stdout
+
+
+def test_show_tells_the_history(on_database):
+    """With --events the job comes with what happened to it."""
+    job = created(on_database)
+
+    shown = on_database("jobs", "show", job["id"], "--events")
+    as_json = json.loads(on_database("jobs", "show", job["id"], "--events", "--json").stdout)
+
+    assert "talk.mp4" in shown.stdout and "created" in shown.stdout
+    assert [event["type"] for event in as_json["events"]] == ["created"]
+
+
+def test_cancel_retry_and_delete_change_the_job(on_database, database):
+    """Each command does what its name says, and a final job can be deleted."""
+    job = created(on_database)
+
+    assert on_database("jobs", "cancel", job["id"]).returncode == 0
+    assert on_database("jobs", "retry", job["id"]).returncode == 0
+    assert on_database("jobs", "cancel", job["id"], "--reason", "no longer wanted").returncode == 0
+    assert on_database("jobs", "delete", job["id"]).returncode == 0
+
+    with VideoJobManager.from_url(database) as manager:
+        assert len(manager.list_jobs()) == 0
+
+
+def test_clear_asks_before_it_deletes(on_database, database):
+    """Without an answer nothing is deleted; with --yes the final jobs are gone."""
+    created(on_database)
+    job = created(on_database)
+    on_database("jobs", "cancel", job["id"])
+
+    unanswered = on_database("jobs", "clear")
+    cleared = on_database("jobs", "clear", "--yes")
+
+    assert unanswered.returncode != 0
+    assert "1 jobs deleted" in cleared.stdout
+    with VideoJobManager.from_url(database) as manager:
+        assert [left.status for left in manager.list_jobs()] == [JobStatus.QUEUED]
+
+
+def test_watch_ends_with_the_job_and_its_verdict(on_database):
+    """Watching a cancelled job prints it and exits with 1, since it did not complete."""
+    job = created(on_database)
+    on_database("jobs", "cancel", job["id"])
+
+    result = on_database("jobs", "watch", job["id"])
+
+    assert "cancelled" in result.stdout
+    assert result.returncode == 1
+
+
+def test_stats_count_by_status_and_group(on_database):
+    """The figures are there for people and for scripts."""
+    created(on_database, "--platform", "tiktok")
+
+    for_people = on_database("stats", "--by", "platform")
+    for_scripts = json.loads(on_database("stats", "--json", "--days", "1").stdout)
+
+    assert "1 jobs" in for_people.stdout and "tiktok" in for_people.stdout
+    assert for_scripts["by_status"]["queued"] == 1
+
+
+def test_doctor_is_content_with_a_good_set_up(on_database):
+    """Every check is good, and the exit code says so."""
+    result = on_database("doctor", "--json")
+
+    findings = json.loads(result.stdout)
+    assert result.returncode == 0
+    assert all(finding["ok"] for finding in findings), findings
+    assert {"database", "schema", "migrations", "ffmpeg"} <= {f["check"] for f in findings}
+
+
+def test_doctor_says_what_to_do_when_nothing_is_configured(run):
+    """The finding names the variables, and the exit code is 1."""
+    result = run("doctor")
+
+    assert result.returncode == 1
+    assert "SUPABASE_URL" in result.stdout
+
+
+def test_migrate_a_second_time_changes_nothing(on_database):
+    """The test database has the schema already."""
+    result = on_database("migrate")
+
+    assert result.returncode == 0
+    assert "up to date" in result.stdout
+
+
+def test_migrate_copies_the_files_into_a_project(run, tmp_path: Path):
+    """They can be pushed with the Supabase CLI then; a second time nothing is written."""
+    result = run("migrate", "--copy-to", "supabase/migrations")
+    again = run("migrate", "--copy-to", "supabase/migrations")
+
+    copied = sorted(path.name for path in (tmp_path / "supabase" / "migrations").iterdir())
+    assert copied[0] == "20261121000100_tables.sql"
+    assert result.returncode == again.returncode == 0
+    assert again.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["jobs", "show", str(uuid4())], 3, "there is no job"),
+        (["jobs", "show", "not-an-id"], 2, "a UUID"),
+        (["jobs", "create", "a.mp4", "--user", USER, "--clips", "10000"], 2, "clip_count=10000"),
+        (["jobs", "create", "a.mp4", "--user", USER, "--settings", "[1]"], 2, "a JSON object"),
+        (["jobs", "create", "a.mp4", "--user", USER, "--platform", "myspace"], 2, "tiktok"),
+        (["jobs", "list", "--limit", "501"], 2, "from 1 to 500"),
+        (["stats", "--by", "weather"], 2, "platform"),
+        (["nonsense"], 2, "No such command"),
+    ],
+)
+def test_what_goes_wrong_is_told_in_one_line_with_its_code(on_database, arguments, code, told):
+    """No traceback; a sentence on standard error, and an exit code that means something."""
+    result = on_database(*arguments)
+
+    assert result.returncode == code
+    assert told in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_refusal_has_an_exit_code_of_its_own(on_database):
+    """Deleting a queued job is refused by its state."""
+    job = created(on_database)
+
+    result = on_database("jobs", "delete", job["id"])
+
+    assert result.returncode == 5
+    assert "cancel it first" in result.stderr
+
+
+def test_an_unreachable_database_is_told_without_its_password(run):
+    """Exit code 4, the reason, and no secret."""
+    url = "postgresql://owner:hunter2@127.0.0.1:1/nowhere"
+
+    result = run("jobs", "list", DATABASE_URL=url, VIDEOJOBS_DEADLINE_SECONDS="1")
+
+    assert result.returncode == 4
+    assert "refused" in result.stderr
+    assert "hunter2" not in result.stderr
+
+
+def test_without_its_extra_the_command_names_the_install(tmp_path: Path):
+    """One sentence, not a traceback."""
+    program = (
+        "import sys; sys.modules['typer'] = None; sys.argv = ['videojobs'];"
+        "from videojobs.cli import main; main()"
+    )
+
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path
+    )
+
+    assert result.returncode == 1
+    assert result.stderr.strip() == (
+        "the command line needs an extra: pip install 'videojobs[cli]'"
+    )
+
+
+def test_the_demo_takes_a_video_through_the_whole_system(run, tmp_path: Path):
+    """It ends well, and three clips, two renditions and a poster lie in the folder, checked."""
+    result = run("demo")
+
+    made = sorted(path.name for path in (tmp_path / "videojobs-output").glob("*/*/*"))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert made == [
+        "480p.mp4",
+        "720p.mp4",
+        "clip_01.mp4",
+        "clip_02.mp4",
+        "clip_03.mp4",
+        "poster.jpg",
+    ]
+    assert "completed 2" in result.stdout
+    assert "What to try next" in result.stdout
+
+
+def test_local_up_serves_until_it_is_told_to_stop(bare_environment, tmp_path: Path):
+    """It prints how to reach it, answers, and ends on SIGTERM."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "videojobs", "local", "up", "--no-rest", "--json"],
+        env=bare_environment,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        lines = iter(process.stdout.readline, "}\n")
+        variables = json.loads("".join(lines) + "}")
+        with VideoJobManager.from_url(variables["SUPABASE_DB_URL"]) as manager:
+            health = manager.check()
+        process.terminate()
+        code = process.wait(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+    assert health.is_service
+    assert code == 0

@@ -1,0 +1,49 @@
+"""What all tests share: one real stack for the session, and the parts it is made of."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from videojobs.local import LocalStack
+
+# Tests are imported by path (--import-mode=importlib), so this folder has to be named for `import parts`.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from parts import Parts, find_parts
+
+_EMPTY_ALL = """
+select string_agg(format('%I.%I', schemaname, tablename), ', ')
+from pg_tables
+where schemaname in ('public', 'videojobs')
+  and (schemaname, tablename) not in (('videojobs', 'transitions'), ('videojobs', 'settings'))
+"""
+"""Every table that a test may write to; the named ones are filled by the migrations and stay."""
+
+
+@pytest.fixture(scope="session")
+def parts() -> Parts:
+    """The programs that pip does not bring; a missing one fails the test that needs it."""
+    return find_parts()
+
+
+@pytest.fixture(scope="session")
+def stack(parts: Parts) -> Iterator[LocalStack]:
+    """PostgreSQL with this version's schema, and PostgREST; each xdist worker has its own."""
+    with LocalStack.start(rest=True, durable=False, postgrest=parts.postgrest) as stack:
+        yield stack
+
+
+@pytest.fixture
+def database(stack: LocalStack) -> str:
+    """The URL of the stack's database, as its owner, with all tables empty."""
+    with psycopg.connect(stack.database_url, autocommit=True) as connection:
+        (tables,) = connection.execute(_EMPTY_ALL).fetchone()
+        if tables:
+            connection.execute(f"truncate {tables} restart identity cascade")
+        connection.execute("delete from auth.users")
+    return stack.database_url

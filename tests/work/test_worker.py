@@ -1,0 +1,374 @@
+"""A worker on the real database, with the real ffmpeg."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from datetime import timedelta
+from uuid import UUID
+
+import psutil
+import psycopg
+import pytest
+
+from videojobs import JobEventType, JobStatus, Lease, VideoJob, VideoJobManager
+from videojobs.outcomes import Outcome
+from videojobs.pipelines.progress import Progress
+from videojobs.processor import VideoProcessor
+from videojobs.worker import Worker
+
+
+class Spectator:
+    """Notes what a worker tells, and lets tests wait for it."""
+
+    def __init__(self) -> None:
+        self.encoding = threading.Event()
+        self.done = threading.Event()
+        self.percents: list[int] = []
+        self.ended: list[tuple[str, JobStatus | None]] = []
+
+    def claimed(self, lease: Lease) -> None:
+        """Nothing to note."""
+
+    def progressed(self, lease: Lease, progress: Progress) -> None:
+        self.percents.append(progress.percent)
+        if progress.stage == "encoding" and progress.percent > 1:
+            self.encoding.set()
+
+    def settled(self, lease: Lease, outcome: Outcome, job: VideoJob | None) -> None:
+        self.ended.append((type(outcome).__name__, job.status if job else None))
+        self.done.set()
+
+
+@contextmanager
+def running(worker: Worker):
+    """The worker runs in a thread, and is stopped at the end."""
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        worker.stop()
+        worker.stop()
+        thread.join(timeout=30)
+        assert not thread.is_alive()
+
+
+def types_of(manager: VideoJobManager, job_id: UUID) -> list[JobEventType]:
+    """What happened to the job, in order."""
+    return [event.type for event in manager.get_job_events(job_id)]
+
+
+def ffmpegs_under(process_id: int) -> list[psutil.Process]:
+    """The ffmpeg processes that a process has started."""
+    children = psutil.Process(process_id).children(recursive=True)
+    return [child for child in children if "ffmpeg" in child.name()]
+
+
+def test_a_job_is_run_to_its_verified_outputs(manager, storage, storage_dir, create):
+    """A clips job ends completed, its file lies below job id and run token, and its facts are stored."""
+    job_id = create()
+
+    Worker(manager, storage=storage).run(until_idle=True)
+
+    job = manager.get_job(job_id)
+    assert job.status is JobStatus.COMPLETED
+    assert job.progress == 100
+    (video,) = [output for output in job.output_files if output.kind == "video"]
+    assert video.path == f"{job_id}/1/clip_01.mp4"
+    assert (video.width, video.height) == (90, 160)
+    assert (storage_dir / video.path).stat().st_size == video.size_bytes
+    assert types_of(manager, job_id) == ["created", "claimed", "completed"]
+
+
+def test_progress_only_grows_and_ends_at_100(manager, storage, create):
+    """What the observer hears never goes back."""
+    spectator = Spectator()
+    create()
+
+    Worker(manager, storage=storage, observer=spectator).run(until_idle=True)
+
+    assert spectator.percents == sorted(spectator.percents)
+    assert spectator.percents[-1] == 100
+
+
+def test_both_built_in_pipelines_are_claimed(manager, storage, create):
+    """One worker runs a clips job and a renditions job, two at once if it may."""
+    clips, film = create(), create(pipeline="renditions", settings={}, clip_count=None)
+
+    Worker(manager, storage=storage, concurrency=2).run(until_idle=True)
+
+    statuses = {manager.get_job(job_id).status for job_id in (clips, film)}
+    assert statuses == {JobStatus.COMPLETED}
+
+
+def test_jobs_of_other_pipelines_are_left_alone(manager, storage, create):
+    """A pipeline that the processor does not know stays queued for somebody who does."""
+    foreign = create(pipeline="upscale")
+
+    Worker(manager, storage=storage).run(until_idle=True)
+
+    assert manager.get_job(foreign).status is JobStatus.QUEUED
+
+
+def test_a_source_that_is_not_there_fails_for_good(manager, storage, create):
+    """No second attempt can help; the error says what to check."""
+    job_id = create(source_url="gone.mp4")
+
+    Worker(manager, storage=storage).run(until_idle=True)
+
+    job = manager.get_job(job_id)
+    assert job.status is JobStatus.FAILED
+    assert job.error_code == "missing_source"
+    assert "gone.mp4" in job.error_message
+
+
+def test_settings_that_make_no_sense_fail_with_the_field(manager, storage, create):
+    """A value that the pipeline cannot use is named in the job's error."""
+    job_id = create(settings={"clip_seconds": -1})
+
+    Worker(manager, storage=storage).run(until_idle=True)
+
+    job = manager.get_job(job_id)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, "invalid_settings")
+    assert "clip_seconds" in job.error_message
+
+
+def test_a_pipeline_that_breaks_is_tried_again_later(manager, storage, work_dir, create):
+    """A bug in a user's own pipeline queues the job for another attempt, and does not stop the worker."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("the planner broke")
+
+    processor = VideoProcessor(pipelines={"mine": broken})
+    job_id = create(pipeline="mine")
+
+    Worker(manager, processor, storage=storage).run(until_idle=True)
+
+    job = manager.get_job(job_id)
+    assert (job.status, job.error_code, job.attempt) == (JobStatus.QUEUED, "internal_error", 1)
+    assert job.run_at > job.updated_at
+
+
+def test_a_cancelled_run_stops_its_ffmpeg_and_leaves_nothing(
+    manager, storage, storage_dir, work_dir, create
+):
+    """Cancelling a running job ends cancelled, without ffmpeg, temporary files or outputs."""
+    spectator = Spectator()
+    job_id = create(source_url="long.mp4", settings={"clip_seconds": 500})
+    worker = Worker(manager, storage=storage, observer=spectator, lease=timedelta(seconds=4))
+
+    with running(worker):
+        assert spectator.encoding.wait(30)
+        manager.cancel_job(job_id)
+        job = manager.wait_for_job(job_id, timeout=15)
+
+    assert job.status is JobStatus.CANCELLED
+    assert types_of(manager, job_id)[-2:] == ["cancel_requested", "cancelled"]
+    assert ffmpegs_under(os.getpid()) == []
+    assert list(work_dir.iterdir()) == []
+    assert not (storage_dir / str(job_id)).exists()
+
+
+def test_a_stopping_worker_gives_its_job_back_at_no_cost(manager, storage, create):
+    """After the grace time the job is queued again, with its attempt restored."""
+    spectator = Spectator()
+    job_id = create(source_url="long.mp4", settings={"clip_seconds": 500})
+    worker = Worker(manager, storage=storage, observer=spectator, shutdown_grace=timedelta(0))
+
+    with running(worker) as thread:
+        assert spectator.encoding.wait(30)
+        worker.stop()
+        thread.join(timeout=20)
+
+    job = manager.get_job(job_id)
+    assert (job.status, job.attempt) == (JobStatus.QUEUED, 0)
+    assert types_of(manager, job_id)[-1] == "released"
+
+
+def test_a_stopping_worker_finishes_what_is_short(manager, storage, create):
+    """Within the grace time a running job is completed, and no other is claimed."""
+    spectator = Spectator()
+    first, second = create(priority=9), create(priority=0)
+    worker = Worker(manager, storage=storage, observer=spectator)
+    spectator.claimed = lambda lease: worker.stop()
+
+    worker.run()
+
+    assert manager.get_job(first).status is JobStatus.COMPLETED
+    assert manager.get_job(second).status is JobStatus.QUEUED
+
+
+def test_an_attempt_that_lost_its_lease_writes_nothing(
+    manager, storage, storage_dir, work_dir, create
+):
+    """When the job is taken back while ffmpeg runs, the worker stops it and leaves the job alone."""
+    spectator = Spectator()
+    job_id = create(source_url="long.mp4", settings={"clip_seconds": 500})
+    worker = Worker(
+        manager, storage=storage, observer=spectator, lease=timedelta(seconds=4), queues=["default"]
+    )
+
+    with running(worker):
+        assert spectator.encoding.wait(30)
+        with psycopg.connect(manager._transport._conninfo) as connection:
+            connection.execute("update videojobs.leases set expires_at = claimed_at + '1 ms'")
+            connection.execute("update public.video_jobs set queue = 'elsewhere'")
+        recovered = manager.recover_stuck_jobs()
+        assert spectator.done.wait(15)
+
+    assert [job.job_id for job in recovered] == [job_id]
+    assert spectator.ended == [("Abandoned", None)]
+    assert manager.get_job(job_id).status is JobStatus.QUEUED
+    assert not (storage_dir / str(job_id)).exists()
+    assert list(work_dir.iterdir()) == []
+
+
+def test_a_worker_that_cannot_beat_stops_before_its_lease_ends(
+    manager, storage, create, monkeypatch
+):
+    """With no heartbeat getting through, ffmpeg is stopped by the worker's own clock."""
+    from videojobs import SupabaseConnectionError
+
+    def fail(*_: object, **__: object) -> None:
+        raise SupabaseConnectionError("the network is gone")
+
+    spectator = Spectator()
+    create(source_url="long.mp4", settings={"clip_seconds": 500})
+    worker = Worker(manager, storage=storage, observer=spectator, lease=timedelta(seconds=6))
+    monkeypatch.setattr(manager, "heartbeat", fail)
+
+    with running(worker):
+        assert spectator.encoding.wait(30)
+        assert spectator.done.wait(15)
+
+    assert spectator.ended == [("Abandoned", None)]
+
+
+@pytest.fixture
+def worker_process(database, storage_dir, work_dir):
+    """Starts ``videojobs worker`` as a process of its own."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*options: str) -> subprocess.Popen[bytes]:
+        environment = {
+            **os.environ,
+            "SUPABASE_DB_URL": database,
+            "VIDEOJOBS_TRANSPORT": "postgres",
+            "VIDEOJOBS_WORK_DIR": str(work_dir),
+        }
+        command = [sys.executable, "-m", "videojobs", "worker", "--storage-dir", str(storage_dir)]
+        process = subprocess.Popen([*command, *options], env=environment, stderr=subprocess.PIPE)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def encoding(manager: VideoJobManager, job_id: UUID) -> bool:
+    """Wait until the job's progress shows that ffmpeg encodes."""
+    return any(job.progress > 1 for job in manager.watch_job(job_id))
+
+
+def test_a_killed_worker_leaves_no_ffmpeg_and_its_files_are_swept(
+    manager, work_dir, worker_process, create
+):
+    """After kill -9 ffmpeg is gone at once, and the next worker's start removes the temporary files."""
+    job_id = create(source_url="long.mp4", settings={"clip_seconds": 500})
+    process = worker_process()
+    assert encoding(manager, job_id)
+    ffmpegs = ffmpegs_under(process.pid)
+
+    process.kill()
+    process.wait()
+    gone, alive = psutil.wait_procs(ffmpegs, timeout=5)
+
+    assert ffmpegs and not alive and len(gone) == len(ffmpegs)
+    assert list(work_dir.glob("attempt-*"))
+    manager.update_job_status(job_id, "cancelled")
+    second = worker_process("--until-idle")
+    assert second.wait(timeout=30) == 0
+    assert list(work_dir.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_worker_gently(manager, worker_process, create, number: signal.Signals):
+    """On SIGTERM and SIGINT, once the grace time is over, the job is released and the exit code is 0."""
+    job_id = create(source_url="long.mp4", settings={"clip_seconds": 500})
+    process = worker_process("--grace-seconds", "0")
+    assert encoding(manager, job_id)
+
+    process.send_signal(number)
+    code = process.wait(timeout=20)
+
+    assert code == 0
+    assert types_of(manager, job_id)[-1] == "released"
+    assert manager.get_job(job_id).status is JobStatus.QUEUED
+
+
+def test_a_second_signal_hurries_the_worker(manager, worker_process, create):
+    """It does not wait for the end of the grace time."""
+    job_id = create(source_url="long.mp4", settings={"clip_seconds": 500})
+    process = worker_process("--grace-seconds", "3600")
+    assert encoding(manager, job_id)
+
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
+    code = process.wait(timeout=20)
+
+    assert code == 0
+    assert types_of(manager, job_id)[-1] == "released"
+
+
+def test_a_worker_needs_service_rights(manager, stack, storage, create, stranger):
+    """A user's manager is refused before anything is claimed."""
+    from videojobs import PermissionDeniedError, Settings
+
+    settings = Settings(jwt_secret=stack.jwt_secret)
+    job_id = create()
+
+    with VideoJobManager.from_url(stack.database_url, settings=settings) as service:
+        user = service.as_user(stack.user_token(stranger))
+        with pytest.raises(PermissionDeniedError):
+            Worker(user, storage=storage).run(until_idle=True)
+
+    assert manager.get_job(job_id).status is JobStatus.QUEUED
+
+
+def test_an_observer_that_raises_does_not_harm_the_work(manager, storage, create):
+    """The job is completed all the same."""
+
+    class Broken(Spectator):
+        def progressed(self, lease: Lease, progress: Progress) -> None:
+            raise RuntimeError("the observer broke")
+
+    job_id = create()
+
+    Worker(manager, storage=storage, observer=Broken()).run(until_idle=True)
+
+    assert manager.get_job(job_id).status is JobStatus.COMPLETED
+
+
+def test_a_worker_is_woken_by_a_new_job(manager, storage, create):
+    """On a direct connection an idle worker claims within its pause, whatever the pause."""
+    woken = threading.Event()
+    spectator = Spectator()
+    spectator.claimed = lambda lease: woken.set()
+    worker = Worker(manager, storage=storage, observer=spectator)
+
+    with manager.listen_for_work() as listener:
+        create()
+        announced = listener.wait(["default"], 20)
+    with running(worker):
+        claimed = woken.wait(20)
+
+    assert announced
+    assert claimed
