@@ -24,6 +24,7 @@ def loaded(name: str) -> ModuleType:
     """The example as a module."""
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where pydantic looks up the names in annotations
     spec.loader.exec_module(module)
     return module
 

@@ -66,6 +66,9 @@ class Settings:
     storage_dir: Path = Path("videojobs-output")
     """The root of the local storage."""
 
+    postgrest: Path | None = None
+    """The PostgREST program for the local stack; else the one that is found."""
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
         """Read what is set; the table in the README lists the names.
@@ -86,6 +89,7 @@ class Settings:
             "ffmpeg": environ.get("VIDEOJOBS_FFMPEG"),
             "work_dir": _path(environ, "VIDEOJOBS_WORK_DIR"),
             "storage_dir": _path(environ, "VIDEOJOBS_STORAGE_DIR"),
+            "postgrest": _path(environ, "VIDEOJOBS_POSTGREST"),
         }
         return cls(**{name: value for name, value in given.items() if value is not None})  # pyright: ignore[reportArgumentType] # each value was read for its name
 

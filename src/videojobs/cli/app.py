@@ -6,7 +6,6 @@ import logging
 import sys
 from typing import Annotated
 
-import click
 import typer
 from rich.logging import RichHandler
 
@@ -59,22 +58,20 @@ def _options(
 def run(arguments: list[str] | None = None) -> int:
     """Run a command and give its exit code."""
     try:
-        result = app(arguments, standalone_mode=False)
+        app(arguments)
+    except SystemExit as end:  # how typer ends every command, and every wrong argument
+        return end.code if isinstance(end.code, int) else 0
     except errors.VideoJobsError as error:
-        complaints.print(f"[bold red]error:[/] {_escaped(str(error))}", highlight=False)
+        complaints.print(
+            f"[bold red]error:[/] {_escaped(str(error))}", highlight=False, soft_wrap=True
+        )
         return exit_code_of(error)
-    except click.exceptions.Abort:
-        return 130
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         # The reader, such as `head`, has seen enough.
         sys.stderr.close()
-        return 0
-    return result if isinstance(result, int) else 0
+    return 0
 
 
 def exit_code_of(error: errors.VideoJobsError) -> int:

@@ -121,7 +121,7 @@ def _print_groups(groups: tuple[GroupStats, ...]) -> None:
     console.print(table)
 
 
-def doctor(as_json: AsJson = False, database_url: DatabaseUrl = None) -> int:
+def doctor(as_json: AsJson = False, database_url: DatabaseUrl = None) -> None:
     """Check the set-up, and say what to do about each finding. Exits with 1 if one is bad."""
     findings = examine(settings_for(database_url))
     if as_json:
@@ -129,7 +129,8 @@ def doctor(as_json: AsJson = False, database_url: DatabaseUrl = None) -> int:
     else:
         for finding in findings:
             _print_finding(finding)
-    return 1 if any(not finding.is_good for finding in findings) else 0
+    if any(not finding.is_good for finding in findings):
+        raise typer.Exit(1)
 
 
 def vars_of(finding: Finding) -> dict[str, Any]:

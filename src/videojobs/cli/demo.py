@@ -45,7 +45,7 @@ def demo(
     output_dir: Annotated[Path, typer.Option(help="Where the outputs go.")] = Path(
         "videojobs-output"
     ),
-) -> int:
+) -> None:
     """Cut clips and make renditions of a video, on an embedded PostgreSQL, and show it all."""
     started = time.monotonic()
     settings = Settings(storage_dir=output_dir)
@@ -68,7 +68,8 @@ def demo(
         f"\nAll of it took {time.monotonic() - started:.0f} s. The database is gone again."
     )
     console.print(_NEXT, highlight=False)
-    return 0 if all(job.status is JobStatus.COMPLETED for job in finished) else 1
+    if any(job.status is not JobStatus.COMPLETED for job in finished):
+        raise typer.Exit(1)
 
 
 def _sample(output_dir: Path) -> Path:

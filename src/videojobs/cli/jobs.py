@@ -106,7 +106,7 @@ def create(
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it is final.")] = False,
     as_json: AsJson = False,
     database_url: DatabaseUrl = None,
-) -> int:
+) -> None:
     """Create a job."""
     with manager_for(database_url) as manager:
         job: VideoJob = manager.create_job(
@@ -131,7 +131,8 @@ def create(
         if wait:
             job = manager.wait_for_job(job.id)
     _print(job, as_json)
-    return 1 if wait and job.status is not JobStatus.COMPLETED else 0
+    if wait and job.status is not JobStatus.COMPLETED:
+        raise typer.Exit(1)
 
 
 def _json_object(text: str) -> dict[str, Any]:
@@ -202,7 +203,7 @@ def clear(
 
 
 @app.command()
-def watch(job_id: JobId, as_json: AsJson = False, database_url: DatabaseUrl = None) -> int:
+def watch(job_id: JobId, as_json: AsJson = False, database_url: DatabaseUrl = None) -> None:
     """Print each change until the job is final. Exits with 1 unless it completed."""
     status = JobStatus.QUEUED
     with manager_for(database_url) as manager:
@@ -214,7 +215,8 @@ def watch(job_id: JobId, as_json: AsJson = False, database_url: DatabaseUrl = No
                 console.print(status_text(status), f"{job.progress:3} %", job.stage or "")
             if job.is_final and not as_json:
                 _print_end(job)
-    return 0 if status is JobStatus.COMPLETED else 1
+    if status is not JobStatus.COMPLETED:
+        raise typer.Exit(1)
 
 
 def _print_end(job: VideoJob) -> None:

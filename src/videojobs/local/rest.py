@@ -20,7 +20,7 @@ from videojobs.errors import ConfigurationError, MissingExtraError
 from videojobs.local.processes import Guarded, clean_environment, end_by_pipe, last_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    pass
 
 VARIABLE = "VIDEOJOBS_POSTGREST"
 
@@ -32,16 +32,14 @@ _SOCKET_PATH_BYTES = 100
 """A little under what the system allows for the path of a Unix socket (104 on macOS, 108 on Linux)."""
 
 
-def find_postgrest(
-    wanted: Path | None = None, environ: Mapping[str, str] = os.environ
-) -> Path | None:
+def find_postgrest(wanted: Path | None = None) -> Path | None:
     """Return the PostgREST program: the one named, on the PATH, or in ``node_modules`` here.
 
     Raises:
         ConfigurationError: The one named is not there.
     """
-    if named := wanted or environ.get(VARIABLE):
-        return _named(Path(named))
+    if wanted is not None:
+        return _named(wanted)
     if on_path := shutil.which("postgrest"):
         return Path(on_path)
     return _in_node_modules(Path.cwd() / "node_modules")

@@ -16,6 +16,7 @@ from videojobs.errors import ConfigurationError, MissingExtraError
 from videojobs.local.folder import DataFolder
 from videojobs.local.keys import OWNER, Secrets, user_claims
 from videojobs.local.rest import Rest, find_postgrest, missing_postgrest
+from videojobs.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -257,7 +258,7 @@ class LocalStack:
 def _program(rest: bool | None, wanted: Path | None) -> Path | None:
     if rest is False:
         return None
-    program = find_postgrest(wanted)
+    program = find_postgrest(wanted or Settings.from_env().postgrest)
     if program is None and rest:
         raise missing_postgrest()
     return program
