@@ -108,6 +108,10 @@ declare
   is_service boolean := videojobs.is_service();
   wish record;
 begin
+  -- The common bulk of a service: somebody is named for each job, and no team.
+  if is_service and not jobs @? '$[*] ? (!exists(@.user_id) || exists(@.team_id))' then
+    return;
+  end if;
   for wish in
     select distinct j.user_id, j.team_id
     from jsonb_to_recordset(jobs) j (user_id uuid, team_id uuid)

@@ -251,6 +251,7 @@ begin
 
   if exists (select from videojobs.leases l where l.expires_at < moment) then
     perform public.recover_video_jobs(job_limit);
+    moment := clock_timestamp();  -- so that what was just rescued is due
   end if;
 
   <<choosing>>

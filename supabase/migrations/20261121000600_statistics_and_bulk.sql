@@ -20,7 +20,7 @@ begin
       errcode = 'VJ004',
       message = format('group_by: %L is not one of user_id, team_id, platform_target, pipeline', group_by);
   end if;
-  return query execute format(
+  execute format(
     $query$
       with chosen as materialized (
         select
@@ -90,7 +90,10 @@ begin
     case when group_by is null then 'null::text' else format('j.%I::text', group_by) end,
     videojobs.condition(filter),
     group_by is not null
-  );
+  ) into
+    total, by_status, average_processing_seconds, median_processing_seconds, p95_processing_seconds,
+    total_processing_seconds, by_day, groups;
+  return next;
 end
 $$;
 

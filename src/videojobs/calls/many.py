@@ -30,11 +30,13 @@ def create_jobs(jobs: Sequence[NewVideoJob], ids: Sequence[UUID]) -> Call[list[J
 
 
 def _receipts(ids: Sequence[UUID], rows: Rows) -> list[JobReceipt]:
-    found = [UUID(str(row["id"])) for row in rows]
-    return [
-        JobReceipt.model_construct(id=job_id, created=job_id == wished)
-        for job_id, wished in zip(found, ids, strict=True)
-    ]
+    return [_receipt(row["id"], wished) for row, wished in zip(rows, ids, strict=True)]
+
+
+def _receipt(found: UUID | str, wished: UUID) -> JobReceipt:
+    # Not validated: the rows hold an id and nothing else, and there are thousands of them.
+    job_id = found if isinstance(found, UUID) else UUID(found)
+    return JobReceipt.model_construct(id=job_id, created=job_id == wished)
 
 
 def get_stats(filters: JobFilter, group_by: GroupBy | None) -> Call[JobStats]:

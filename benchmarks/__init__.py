@@ -1,0 +1,1 @@
+"""Speed, as ratios against the bare libraries or commands in the same run."""

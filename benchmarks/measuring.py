@@ -1,0 +1,60 @@
+"""Times two ways of doing the same, in turns, so that what else the machine does hits both."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two ways of doing one thing, in seconds a call."""
+
+    name: str
+    ours: list[float]
+    bare: list[float]
+    goal: float
+
+    @property
+    def ratio(self) -> float:
+        """Our median over the bare one."""
+        return statistics.median(self.ours) / statistics.median(self.bare)
+
+    def line(self) -> str:
+        """The figures for people."""
+        verdict = "ok" if self.ratio <= self.goal else "ABOVE GOAL"
+        return (
+            f"{self.name:34} ours {_ms(self.ours)}  bare {_ms(self.bare)}"
+            f"  ratio {self.ratio:5.2f} (goal {self.goal:.2f}) {verdict}"
+        )
+
+
+def _ms(times: list[float]) -> str:
+    p50 = statistics.median(times)
+    p99 = statistics.quantiles(times, n=100)[98]
+    return f"p50 {p50 * 1e3:6.3f} ms  p99 {p99 * 1e3:7.3f} ms  {1 / p50:6.0f}/s"
+
+
+def compare(
+    name: str,
+    ours: Callable[[], object],
+    bare: Callable[[], object],
+    *,
+    goal: float,
+    rounds: int = 30,
+    calls: int = 20,
+) -> Comparison:
+    """Run both in short turns, after a warm-up."""
+    for _ in range(calls):
+        ours()
+        bare()
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds):
+        for way, taken in zip((ours, bare), times, strict=True):
+            for _ in range(calls):
+                start = time.perf_counter()
+                way()
+                taken.append(time.perf_counter() - start)
+    return Comparison(name, *times, goal)

@@ -1,0 +1,632 @@
+// The tables, enums and functions of videojobs, for supabase-js:
+//   createClient<Database>(url, key)
+// Generated from the migrations by `python tests/check_sql.py --write-types`. Do not edit.
+
+export type Json = string | number | boolean | null | { [key: string]: Json | undefined } | Json[]
+
+export type Database = {
+  
+  "public": {
+          Tables: {
+            "team_members": {
+                  Row: {
+                    "created_at": string,"role": Database["public"]['Enums']["video_job_team_role"],"team_id": string,"user_id": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "created_at"?: string,"role"?: Database["public"]['Enums']["video_job_team_role"],"team_id": string,"user_id": string
+                  }
+                  Update: {
+                    "created_at"?: string,"role"?: Database["public"]['Enums']["video_job_team_role"],"team_id"?: string,"user_id"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "team_members_team_fkey"
+      columns: ["team_id"]
+isOneToOne: false
+      referencedRelation: "teams"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },"teams": {
+                  Row: {
+                    "created_at": string,"id": string,"name": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "created_at"?: string,"id"?: string,"name": string
+                  }
+                  Update: {
+                    "created_at"?: string,"id"?: string,"name"?: string
+                  }
+                  Relationships: [
+                    
+                  ]
+                },"video_job_events": {
+                  Row: {
+                    "actor_id": string | null,"at": string,"data": NonNullable<Json>,"id": number,"job_id": string,"run_token": number | null,"type": Database["public"]['Enums']["video_job_event_type"],"worker_id": string | null
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "actor_id"?: string | null,"at"?: string,"data"?: NonNullable<Json>,"id"?: never,"job_id": string,"run_token"?: number | null,"type": Database["public"]['Enums']["video_job_event_type"],"worker_id"?: string | null
+                  }
+                  Update: {
+                    "actor_id"?: string | null,"at"?: string,"data"?: NonNullable<Json>,"id"?: never,"job_id"?: string,"run_token"?: number | null,"type"?: Database["public"]['Enums']["video_job_event_type"],"worker_id"?: string | null
+                  }
+                  Relationships: [
+                    
+                  ]
+                },"video_jobs": {
+                  Row: {
+                    "attempt": number,"cancel_requested_at": string | null,"cancelled_at": string | null,"clip_count": number | null,"completed_at": string | null,"created_at": string,"enhancement_level": Database["public"]['Enums']["video_job_enhancement_level"],"error_code": string | null,"error_message": string | null,"id": string,"idempotency_key": string | null,"lost_count": number,"max_attempts": number,"original_filename": string | null,"original_filesize": number | null,"output_files": NonNullable<Json>,"pipeline": string,"platform_target": Database["public"]['Enums']["video_job_platform_target"] | null,"priority": number,"processing_time": number | null,"progress": number,"progress_detail": NonNullable<Json>,"quality_preset": Database["public"]['Enums']["video_job_quality_preset"],"queue": string,"resource_id": string | null,"resource_name": string | null,"resource_parent_id": string | null,"resource_type": Database["public"]['Enums']["video_job_resource_type"],"run_at": string,"run_token": number,"seq": number,"settings": NonNullable<Json>,"source_url": string | null,"stage": string | null,"started_at": string | null,"status": Database["public"]['Enums']["video_job_status"],"team_id": string | null,"tenant_id": string,"updated_at": string,"user_id": string,"worker_id": string | null
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "attempt"?: number,"cancel_requested_at"?: string | null,"cancelled_at"?: string | null,"clip_count"?: number | null,"completed_at"?: string | null,"created_at"?: string,"enhancement_level"?: Database["public"]['Enums']["video_job_enhancement_level"],"error_code"?: string | null,"error_message"?: string | null,"id"?: string,"idempotency_key"?: string | null,"lost_count"?: number,"max_attempts"?: number,"original_filename"?: string | null,"original_filesize"?: number | null,"output_files"?: NonNullable<Json>,"pipeline"?: string,"platform_target"?: Database["public"]['Enums']["video_job_platform_target"] | null,"priority"?: number,"processing_time"?: number | null,"progress"?: number,"progress_detail"?: NonNullable<Json>,"quality_preset"?: Database["public"]['Enums']["video_job_quality_preset"],"queue"?: string,"resource_id"?: string | null,"resource_name"?: string | null,"resource_parent_id"?: string | null,"resource_type"?: Database["public"]['Enums']["video_job_resource_type"],"run_at"?: string,"run_token"?: number,"seq"?: never,"settings"?: NonNullable<Json>,"source_url"?: string | null,"stage"?: string | null,"started_at"?: string | null,"status"?: Database["public"]['Enums']["video_job_status"],"team_id"?: string | null,"tenant_id"?: never,"updated_at"?: string,"user_id"?: string,"worker_id"?: string | null
+                  }
+                  Update: {
+                    "attempt"?: number,"cancel_requested_at"?: string | null,"cancelled_at"?: string | null,"clip_count"?: number | null,"completed_at"?: string | null,"created_at"?: string,"enhancement_level"?: Database["public"]['Enums']["video_job_enhancement_level"],"error_code"?: string | null,"error_message"?: string | null,"id"?: string,"idempotency_key"?: string | null,"lost_count"?: number,"max_attempts"?: number,"original_filename"?: string | null,"original_filesize"?: number | null,"output_files"?: NonNullable<Json>,"pipeline"?: string,"platform_target"?: Database["public"]['Enums']["video_job_platform_target"] | null,"priority"?: number,"processing_time"?: number | null,"progress"?: number,"progress_detail"?: NonNullable<Json>,"quality_preset"?: Database["public"]['Enums']["video_job_quality_preset"],"queue"?: string,"resource_id"?: string | null,"resource_name"?: string | null,"resource_parent_id"?: string | null,"resource_type"?: Database["public"]['Enums']["video_job_resource_type"],"run_at"?: string,"run_token"?: number,"seq"?: never,"settings"?: NonNullable<Json>,"source_url"?: string | null,"stage"?: string | null,"started_at"?: string | null,"status"?: Database["public"]['Enums']["video_job_status"],"team_id"?: string | null,"tenant_id"?: never,"updated_at"?: string,"user_id"?: string,"worker_id"?: string | null
+                  }
+                  Relationships: [
+                    
+                  ]
+                }
+          }
+          Views: {
+            [_ in never]: never
+          }
+          Functions: {
+            "bulk_update_video_jobs":
+{ Args: { "after_seq"?: number,"changes": Json,"dry_run"?: boolean,"filter"?: Json,"job_ids"?: (string)[],"row_limit"?: number }; Returns: {
+              "job_id": string,"outcome": string,"seq": number,"status": Database["public"]['Enums']["video_job_status"]
+            }[]
+                           },
+"cancel_video_job":
+{ Args: { "job_id": string,"reason"?: string }; Returns: {
+              "attempt": number,
+"cancel_requested_at": string | null,
+"cancelled_at": string | null,
+"clip_count": number | null,
+"completed_at": string | null,
+"created_at": string,
+"enhancement_level": Database["public"]['Enums']["video_job_enhancement_level"],
+"error_code": string | null,
+"error_message": string | null,
+"id": string,
+"idempotency_key": string | null,
+"lost_count": number,
+"max_attempts": number,
+"original_filename": string | null,
+"original_filesize": number | null,
+"output_files": NonNullable<Json>,
+"pipeline": string,
+"platform_target": Database["public"]['Enums']["video_job_platform_target"] | null,
+"priority": number,
+"processing_time": number | null,
+"progress": number,
+"progress_detail": NonNullable<Json>,
+"quality_preset": Database["public"]['Enums']["video_job_quality_preset"],
+"queue": string,
+"resource_id": string | null,
+"resource_name": string | null,
+"resource_parent_id": string | null,
+"resource_type": Database["public"]['Enums']["video_job_resource_type"],
+"run_at": string,
+"run_token": number,
+"seq": number,
+"settings": NonNullable<Json>,
+"source_url": string | null,
+"stage": string | null,
+"started_at": string | null,
+"status": Database["public"]['Enums']["video_job_status"],
+"team_id": string | null,
+"tenant_id": string,
+"updated_at": string,
+"user_id": string,
+"worker_id": string | null
+            }[]
+                          SetofOptions: {
+        from: "*"
+        to: "video_jobs"
+        isOneToOne: false
+        isSetofReturn: true
+      } },
+"check_video_jobs":
+{ Args: Record<PropertyKey, never>; Returns: {
+              "expired_leases": number,"is_service": boolean,"leases_without_job": number,"processing": number,"processing_without_lease": number,"queued": number,"schema_version": number,"server_time": string,"server_version": string
+            }[]
+                           },
+"claim_video_jobs":
+{ Args: { "claim_key": string,"hard_limit_seconds"?: number,"job_limit"?: number,"lease_seconds"?: number,"pipelines"?: (string)[],"queues"?: (string)[],"worker": string }; Returns: {
+              "checkpoint": Json,"claimed_at": string,"expires_at": string,"hard_deadline": string,"job": Json,"run_token": number,"worker_id": string
+            }[]
+                           },
+"clear_video_jobs":
+{ Args: { "filter"?: Json,"finished_before"?: string,"older_than_seconds"?: number,"row_limit"?: number }; Returns: {
+              "deleted_id": string
+            }[]
+                           },
+"complete_video_job":
+{ Args: { "job_id": string,"output_files"?: Json,"processing_seconds"?: number,"run_token"?: number }; Returns: {
+              "job": Json,"verdict": Database["public"]['Enums']["video_job_verdict"]
+            }[]
+                           },
+"confirm_video_job_cancel":
+{ Args: { "job_id": string,"run_token": number }; Returns: {
+              "job": Json,"verdict": Database["public"]['Enums']["video_job_verdict"]
+            }[]
+                           },
+"create_video_jobs":
+{ Args: { "jobs": Json }; Returns: {
+              "attempt": number,
+"cancel_requested_at": string | null,
+"cancelled_at": string | null,
+"clip_count": number | null,
+"completed_at": string | null,
+"created_at": string,
+"enhancement_level": Database["public"]['Enums']["video_job_enhancement_level"],
+"error_code": string | null,
+"error_message": string | null,
+"id": string,
+"idempotency_key": string | null,
+"lost_count": number,
+"max_attempts": number,
+"original_filename": string | null,
+"original_filesize": number | null,
+"output_files": NonNullable<Json>,
+"pipeline": string,
+"platform_target": Database["public"]['Enums']["video_job_platform_target"] | null,
+"priority": number,
+"processing_time": number | null,
+"progress": number,
+"progress_detail": NonNullable<Json>,
+"quality_preset": Database["public"]['Enums']["video_job_quality_preset"],
+"queue": string,
+"resource_id": string | null,
+"resource_name": string | null,
+"resource_parent_id": string | null,
+"resource_type": Database["public"]['Enums']["video_job_resource_type"],
+"run_at": string,
+"run_token": number,
+"seq": number,
+"settings": NonNullable<Json>,
+"source_url": string | null,
+"stage": string | null,
+"started_at": string | null,
+"status": Database["public"]['Enums']["video_job_status"],
+"team_id": string | null,
+"tenant_id": string,
+"updated_at": string,
+"user_id": string,
+"worker_id": string | null
+            }[]
+                          SetofOptions: {
+        from: "*"
+        to: "video_jobs"
+        isOneToOne: false
+        isSetofReturn: true
+      } },
+"delete_video_job":
+{ Args: { "job_id": string }; Returns: {
+              "deleted_id": string
+            }[]
+                           },
+"fail_video_job":
+{ Args: { "detail"?: Json,"error_code"?: string,"error_message"?: string,"job_id": string,"retryable"?: boolean,"run_token"?: number }; Returns: {
+              "job": Json,"verdict": Database["public"]['Enums']["video_job_verdict"]
+            }[]
+                           },
+"find_stuck_video_jobs":
+{ Args: { "row_limit"?: number,"running_seconds"?: number }; Returns: {
+              "attempt": number,
+"cancel_requested_at": string | null,
+"cancelled_at": string | null,
+"clip_count": number | null,
+"completed_at": string | null,
+"created_at": string,
+"enhancement_level": Database["public"]['Enums']["video_job_enhancement_level"],
+"error_code": string | null,
+"error_message": string | null,
+"id": string,
+"idempotency_key": string | null,
+"lost_count": number,
+"max_attempts": number,
+"original_filename": string | null,
+"original_filesize": number | null,
+"output_files": NonNullable<Json>,
+"pipeline": string,
+"platform_target": Database["public"]['Enums']["video_job_platform_target"] | null,
+"priority": number,
+"processing_time": number | null,
+"progress": number,
+"progress_detail": NonNullable<Json>,
+"quality_preset": Database["public"]['Enums']["video_job_quality_preset"],
+"queue": string,
+"resource_id": string | null,
+"resource_name": string | null,
+"resource_parent_id": string | null,
+"resource_type": Database["public"]['Enums']["video_job_resource_type"],
+"run_at": string,
+"run_token": number,
+"seq": number,
+"settings": NonNullable<Json>,
+"source_url": string | null,
+"stage": string | null,
+"started_at": string | null,
+"status": Database["public"]['Enums']["video_job_status"],
+"team_id": string | null,
+"tenant_id": string,
+"updated_at": string,
+"user_id": string,
+"worker_id": string | null
+            }[]
+                          SetofOptions: {
+        from: "*"
+        to: "video_jobs"
+        isOneToOne: false
+        isSetofReturn: true
+      } },
+"get_video_job":
+{ Args: { "job_id": string }; Returns: {
+              "attempt": number,
+"cancel_requested_at": string | null,
+"cancelled_at": string | null,
+"clip_count": number | null,
+"completed_at": string | null,
+"created_at": string,
+"enhancement_level": Database["public"]['Enums']["video_job_enhancement_level"],
+"error_code": string | null,
+"error_message": string | null,
+"id": string,
+"idempotency_key": string | null,
+"lost_count": number,
+"max_attempts": number,
+"original_filename": string | null,
+"original_filesize": number | null,
+"output_files": NonNullable<Json>,
+"pipeline": string,
+"platform_target": Database["public"]['Enums']["video_job_platform_target"] | null,
+"priority": number,
+"processing_time": number | null,
+"progress": number,
+"progress_detail": NonNullable<Json>,
+"quality_preset": Database["public"]['Enums']["video_job_quality_preset"],
+"queue": string,
+"resource_id": string | null,
+"resource_name": string | null,
+"resource_parent_id": string | null,
+"resource_type": Database["public"]['Enums']["video_job_resource_type"],
+"run_at": string,
+"run_token": number,
+"seq": number,
+"settings": NonNullable<Json>,
+"source_url": string | null,
+"stage": string | null,
+"started_at": string | null,
+"status": Database["public"]['Enums']["video_job_status"],
+"team_id": string | null,
+"tenant_id": string,
+"updated_at": string,
+"user_id": string,
+"worker_id": string | null
+            }[]
+                          SetofOptions: {
+        from: "*"
+        to: "video_jobs"
+        isOneToOne: false
+        isSetofReturn: true
+      } },
+"get_video_job_stats":
+{ Args: { "filter"?: Json,"group_by"?: string }; Returns: {
+              "average_processing_seconds": number,"by_day": Json,"by_status": Json,"groups": Json,"median_processing_seconds": number,"p95_processing_seconds": number,"total": number,"total_processing_seconds": number
+            }[]
+                           },
+"heartbeat_video_jobs":
+{ Args: { "beats": Json,"lease_seconds"?: number }; Returns: {
+              "expires_at": string,"job_id": string,"verdict": Database["public"]['Enums']["video_job_verdict"]
+            }[]
+                           },
+"list_video_job_events":
+{ Args: { "after_id"?: number,"job_id": string,"row_limit"?: number }; Returns: {
+              "actor_id": string | null,
+"at": string,
+"data": NonNullable<Json>,
+"id": number,
+"job_id": string,
+"run_token": number | null,
+"type": Database["public"]['Enums']["video_job_event_type"],
+"worker_id": string | null
+            }[]
+                          SetofOptions: {
+        from: "*"
+        to: "video_job_events"
+        isOneToOne: false
+        isSetofReturn: true
+      } },
+"list_video_jobs":
+{ Args: { "before_created_at"?: string,"before_seq"?: number,"filter"?: Json,"row_limit"?: number,"row_offset"?: number }; Returns: {
+              "attempt": number,
+"cancel_requested_at": string | null,
+"cancelled_at": string | null,
+"clip_count": number | null,
+"completed_at": string | null,
+"created_at": string,
+"enhancement_level": Database["public"]['Enums']["video_job_enhancement_level"],
+"error_code": string | null,
+"error_message": string | null,
+"id": string,
+"idempotency_key": string | null,
+"lost_count": number,
+"max_attempts": number,
+"original_filename": string | null,
+"original_filesize": number | null,
+"output_files": NonNullable<Json>,
+"pipeline": string,
+"platform_target": Database["public"]['Enums']["video_job_platform_target"] | null,
+"priority": number,
+"processing_time": number | null,
+"progress": number,
+"progress_detail": NonNullable<Json>,
+"quality_preset": Database["public"]['Enums']["video_job_quality_preset"],
+"queue": string,
+"resource_id": string | null,
+"resource_name": string | null,
+"resource_parent_id": string | null,
+"resource_type": Database["public"]['Enums']["video_job_resource_type"],
+"run_at": string,
+"run_token": number,
+"seq": number,
+"settings": NonNullable<Json>,
+"source_url": string | null,
+"stage": string | null,
+"started_at": string | null,
+"status": Database["public"]['Enums']["video_job_status"],
+"team_id": string | null,
+"tenant_id": string,
+"updated_at": string,
+"user_id": string,
+"worker_id": string | null
+            }[]
+                          SetofOptions: {
+        from: "*"
+        to: "video_jobs"
+        isOneToOne: false
+        isSetofReturn: true
+      } },
+"recover_video_jobs":
+{ Args: { "row_limit"?: number }; Returns: {
+              "job_id": string,"outcome": Database["public"]['Enums']["video_job_event_type"],"worker_id": string
+            }[]
+                           },
+"release_video_job":
+{ Args: { "job_id": string,"run_token": number }; Returns: {
+              "job": Json,"verdict": Database["public"]['Enums']["video_job_verdict"]
+            }[]
+                           },
+"retry_video_job":
+{ Args: { "job_id": string,"retry_key"?: string }; Returns: {
+              "attempt": number,
+"cancel_requested_at": string | null,
+"cancelled_at": string | null,
+"clip_count": number | null,
+"completed_at": string | null,
+"created_at": string,
+"enhancement_level": Database["public"]['Enums']["video_job_enhancement_level"],
+"error_code": string | null,
+"error_message": string | null,
+"id": string,
+"idempotency_key": string | null,
+"lost_count": number,
+"max_attempts": number,
+"original_filename": string | null,
+"original_filesize": number | null,
+"output_files": NonNullable<Json>,
+"pipeline": string,
+"platform_target": Database["public"]['Enums']["video_job_platform_target"] | null,
+"priority": number,
+"processing_time": number | null,
+"progress": number,
+"progress_detail": NonNullable<Json>,
+"quality_preset": Database["public"]['Enums']["video_job_quality_preset"],
+"queue": string,
+"resource_id": string | null,
+"resource_name": string | null,
+"resource_parent_id": string | null,
+"resource_type": Database["public"]['Enums']["video_job_resource_type"],
+"run_at": string,
+"run_token": number,
+"seq": number,
+"settings": NonNullable<Json>,
+"source_url": string | null,
+"stage": string | null,
+"started_at": string | null,
+"status": Database["public"]['Enums']["video_job_status"],
+"team_id": string | null,
+"tenant_id": string,
+"updated_at": string,
+"user_id": string,
+"worker_id": string | null
+            }[]
+                          SetofOptions: {
+        from: "*"
+        to: "video_jobs"
+        isOneToOne: false
+        isSetofReturn: true
+      } },
+"start_video_job":
+{ Args: { "claim_key": string,"job_id": string,"lease_seconds"?: number,"worker": string }; Returns: {
+              "checkpoint": Json,"claimed_at": string,"expires_at": string,"hard_deadline": string,"job": Json,"run_token": number,"worker_id": string
+            }[]
+                           },
+"update_video_job_status":
+{ Args: { "error_code"?: string,"error_message"?: string,"job_id": string,"output_files"?: Json,"progress"?: number,"stage"?: string,"status": Database["public"]['Enums']["video_job_status"],"worker"?: string }; Returns: {
+              "attempt": number,
+"cancel_requested_at": string | null,
+"cancelled_at": string | null,
+"clip_count": number | null,
+"completed_at": string | null,
+"created_at": string,
+"enhancement_level": Database["public"]['Enums']["video_job_enhancement_level"],
+"error_code": string | null,
+"error_message": string | null,
+"id": string,
+"idempotency_key": string | null,
+"lost_count": number,
+"max_attempts": number,
+"original_filename": string | null,
+"original_filesize": number | null,
+"output_files": NonNullable<Json>,
+"pipeline": string,
+"platform_target": Database["public"]['Enums']["video_job_platform_target"] | null,
+"priority": number,
+"processing_time": number | null,
+"progress": number,
+"progress_detail": NonNullable<Json>,
+"quality_preset": Database["public"]['Enums']["video_job_quality_preset"],
+"queue": string,
+"resource_id": string | null,
+"resource_name": string | null,
+"resource_parent_id": string | null,
+"resource_type": Database["public"]['Enums']["video_job_resource_type"],
+"run_at": string,
+"run_token": number,
+"seq": number,
+"settings": NonNullable<Json>,
+"source_url": string | null,
+"stage": string | null,
+"started_at": string | null,
+"status": Database["public"]['Enums']["video_job_status"],
+"team_id": string | null,
+"tenant_id": string,
+"updated_at": string,
+"user_id": string,
+"worker_id": string | null
+            }[]
+                          SetofOptions: {
+        from: "*"
+        to: "video_jobs"
+        isOneToOne: false
+        isSetofReturn: true
+      } }
+          }
+          Enums: {
+            "video_job_enhancement_level": "none"|"basic"|"advanced","video_job_event_type": "created"|"claimed"|"completed"|"retried"|"released"|"rescued"|"failed"|"lost"|"cancel_requested"|"cancelled"|"requeued"|"changed","video_job_platform_target": "tiktok"|"instagram"|"youtube_shorts","video_job_quality_preset": "draft"|"standard"|"pro","video_job_resource_type": "upload"|"film"|"episode","video_job_status": "queued"|"processing"|"completed"|"failed"|"cancelled","video_job_team_role": "member"|"admin","video_job_verdict": "ok"|"cancel_requested"|"final"|"lost"
+          }
+          CompositeTypes: {
+            [_ in never]: never
+          }
+        }
+}
+
+type DatabaseWithoutInternals = Omit<Database, '__InternalSupabase'>
+
+type DefaultSchema = DatabaseWithoutInternals[Extract<keyof Database, "public">]
+
+export type Tables<
+  DefaultSchemaTableNameOrOptions extends
+    | keyof (DefaultSchema["Tables"] & DefaultSchema["Views"])
+    | { schema: keyof DatabaseWithoutInternals },
+  TableName extends DefaultSchemaTableNameOrOptions extends {
+    schema: keyof DatabaseWithoutInternals
+  }
+    ? keyof (DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Tables"] &
+        DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Views"])
+    : never = never
+> = DefaultSchemaTableNameOrOptions extends { schema: keyof DatabaseWithoutInternals }
+  ? (DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Tables"] &
+      DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Views"])[TableName] extends {
+      Row: infer R
+    }
+    ? R
+    : never
+  : DefaultSchemaTableNameOrOptions extends keyof (DefaultSchema["Tables"] & DefaultSchema["Views"])
+  ? (DefaultSchema["Tables"] & DefaultSchema["Views"])[DefaultSchemaTableNameOrOptions] extends {
+      Row: infer R
+    }
+    ? R
+    : never
+  : never
+
+export type TablesInsert<
+  DefaultSchemaTableNameOrOptions extends
+    | keyof DefaultSchema["Tables"]
+    | { schema: keyof DatabaseWithoutInternals },
+  TableName extends DefaultSchemaTableNameOrOptions extends {
+    schema: keyof DatabaseWithoutInternals
+  }
+    ? keyof DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Tables"]
+    : never = never
+> = DefaultSchemaTableNameOrOptions extends { schema: keyof DatabaseWithoutInternals }
+  ? DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Tables"][TableName] extends {
+      Insert: infer I
+    }
+    ? I
+    : never
+  : DefaultSchemaTableNameOrOptions extends keyof DefaultSchema["Tables"]
+  ? DefaultSchema["Tables"][DefaultSchemaTableNameOrOptions] extends {
+      Insert: infer I
+    }
+    ? I
+    : never
+  : never
+
+export type TablesUpdate<
+  DefaultSchemaTableNameOrOptions extends
+    | keyof DefaultSchema["Tables"]
+    | { schema: keyof DatabaseWithoutInternals },
+  TableName extends DefaultSchemaTableNameOrOptions extends {
+    schema: keyof DatabaseWithoutInternals
+  }
+    ? keyof DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Tables"]
+    : never = never
+> = DefaultSchemaTableNameOrOptions extends { schema: keyof DatabaseWithoutInternals }
+  ? DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Tables"][TableName] extends {
+      Update: infer U
+    }
+    ? U
+    : never
+  : DefaultSchemaTableNameOrOptions extends keyof DefaultSchema["Tables"]
+  ? DefaultSchema["Tables"][DefaultSchemaTableNameOrOptions] extends {
+      Update: infer U
+    }
+    ? U
+    : never
+  : never
+
+export type Enums<
+  DefaultSchemaEnumNameOrOptions extends
+    | keyof DefaultSchema["Enums"]
+    | { schema: keyof DatabaseWithoutInternals },
+  EnumName extends DefaultSchemaEnumNameOrOptions extends {
+    schema: keyof DatabaseWithoutInternals
+  }
+    ? keyof DatabaseWithoutInternals[DefaultSchemaEnumNameOrOptions["schema"]]["Enums"]
+    : never = never
+> = DefaultSchemaEnumNameOrOptions extends { schema: keyof DatabaseWithoutInternals }
+  ? DatabaseWithoutInternals[DefaultSchemaEnumNameOrOptions["schema"]]["Enums"][EnumName]
+  : DefaultSchemaEnumNameOrOptions extends keyof DefaultSchema["Enums"]
+  ? DefaultSchema["Enums"][DefaultSchemaEnumNameOrOptions]
+  : never
+
+export type CompositeTypes<
+  PublicCompositeTypeNameOrOptions extends
+    | keyof DefaultSchema["CompositeTypes"]
+    | { schema: keyof DatabaseWithoutInternals },
+  CompositeTypeName extends PublicCompositeTypeNameOrOptions extends {
+    schema: keyof DatabaseWithoutInternals
+  }
+    ? keyof DatabaseWithoutInternals[PublicCompositeTypeNameOrOptions["schema"]]["CompositeTypes"]
+    : never = never
+> = PublicCompositeTypeNameOrOptions extends { schema: keyof DatabaseWithoutInternals }
+  ? DatabaseWithoutInternals[PublicCompositeTypeNameOrOptions["schema"]]["CompositeTypes"][CompositeTypeName]
+  : PublicCompositeTypeNameOrOptions extends keyof DefaultSchema["CompositeTypes"]
+  ? DefaultSchema["CompositeTypes"][PublicCompositeTypeNameOrOptions]
+  : never
+
+export const Constants = {
+  "public": {
+          Enums: {
+            "video_job_enhancement_level": ["none", "basic", "advanced"],"video_job_event_type": ["created", "claimed", "completed", "retried", "released", "rescued", "failed", "lost", "cancel_requested", "cancelled", "requeued", "changed"],"video_job_platform_target": ["tiktok", "instagram", "youtube_shorts"],"video_job_quality_preset": ["draft", "standard", "pro"],"video_job_resource_type": ["upload", "film", "episode"],"video_job_status": ["queued", "processing", "completed", "failed", "cancelled"],"video_job_team_role": ["member", "admin"],"video_job_verdict": ["ok", "cancel_requested", "final", "lost"]
+          }
+        }
+} as const
