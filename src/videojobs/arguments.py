@@ -8,8 +8,9 @@ from typing import Any
 from uuid import UUID
 
 from videojobs.calls import as_id
+from videojobs.errors import SupabaseValidationError
 from videojobs.models import JobStatus
-from videojobs.requests import JobFilter, NewVideoJob, NewVideoJobFields, refuse
+from videojobs.requests import JobFilter, NewVideoJob, NewVideoJobFields, refuse, refused_at
 
 
 def new_job(job: NewVideoJob | None, fields: Mapping[str, Any], *, is_user: bool) -> NewVideoJob:
@@ -26,12 +27,18 @@ def new_jobs(
     jobs: Sequence[NewVideoJob | NewVideoJobFields], *, is_user: bool
 ) -> list[NewVideoJob]:
     """The jobs to create; an error names the first bad one by its place."""
-    return [
-        new_job(job, {}, is_user=is_user)
-        if isinstance(job, NewVideoJob)
-        else new_job(None, job, is_user=is_user)
-        for job in jobs
-    ]
+    return [_job_at(place, job, is_user=is_user) for place, job in enumerate(jobs)]
+
+
+def _job_at(place: int, job: NewVideoJob | NewVideoJobFields, *, is_user: bool) -> NewVideoJob:
+    if not isinstance(job, NewVideoJob | Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] # callers may be untyped
+        raise refuse("create_jobs", f"jobs[{place}]", job, "a NewVideoJob, or a dict of its fields")
+    try:
+        if isinstance(job, NewVideoJob):
+            return new_job(job, {}, is_user=is_user)
+        return new_job(None, job, is_user=is_user)
+    except SupabaseValidationError as error:
+        raise refused_at(f"jobs[{place}]", error) from None
 
 
 def narrowed(filters: JobFilter | None, field: str, value: UUID | str) -> JobFilter:

@@ -14,7 +14,7 @@ from videojobs.calls import Call
 from videojobs.calls.many import GroupBy
 from videojobs.calls.work import Outputs
 from videojobs.flows import Flow
-from videojobs.identity import new_id, new_key
+from videojobs.identity import new_id, new_ids, new_key
 from videojobs.models import (
     Beat,
     BeatReply,
@@ -158,7 +158,8 @@ class AsyncVideoJobManager:
     ) -> list[JobReceipt]:
         """The jobs are stored; one receipt for each, in their order.
 
-        Sent in batches of 500; each batch is stored whole or not at all.
+        Sent in batches, of 500 over PostgREST and of 2,500 on a direct connection; each batch is
+        stored whole or not at all.
 
         Raises:
             SupabaseValidationError: A field has a value that is not allowed; nothing was sent.
@@ -166,7 +167,9 @@ class AsyncVideoJobManager:
             PartlyCreatedError: A later batch failed; its ``receipts`` tell what was stored.
         """
         wishes = arguments.new_jobs(jobs, is_user=self._transport.is_user)
-        return await self._run(flows.create_jobs(wishes, [new_id() for _ in wishes]))
+        return await self._run(
+            flows.create_jobs(wishes, new_ids(len(wishes)), self._transport.batch_size)
+        )
 
     async def get_job(self, job_id: UUID | str) -> VideoJob:
         """The job as it is now.
@@ -578,9 +581,8 @@ class AsyncVideoJobManager:
 
     async def perform(self, call: Call[T], deadline_seconds: float | None = None) -> T:
         """The answer to any call, repeated where that is harmless, for up to the deadline."""
-        return await perform_async(
-            self._transport, call, deadline_seconds or self.settings.deadline_seconds
-        )
+        seconds = self.settings.deadline_seconds if deadline_seconds is None else deadline_seconds
+        return await perform_async(self._transport, call, seconds)
 
     async def _run(self, flow: Flow[T]) -> T:
         return await driving.run_async(flow, self._transport, self.perform)

@@ -74,6 +74,7 @@ def _revive(
     kind: type[VideoJobsError], args: tuple[Any, ...], facts: dict[str, Any]
 ) -> VideoJobsError:
     error = kind.__new__(kind, *args)
+    error.args = args  # which OSError, and so WaitTimeoutError, leaves to its __init__
     error.__dict__.update(facts)
     return error
 

@@ -47,10 +47,12 @@ Step = Call[Any] | Listen | Pause | Item[Any]
 Flow = Generator[Step, Any, T]
 
 
-def create_jobs(jobs: Sequence[NewVideoJob], ids: Sequence[UUID]) -> Flow[list[JobReceipt]]:
+def create_jobs(
+    jobs: Sequence[NewVideoJob], ids: Sequence[UUID], batch_size: int
+) -> Flow[list[JobReceipt]]:
     """Create them in batches; each batch is made whole or not at all."""
     receipts: list[JobReceipt] = []
-    for place in _batches(len(jobs)):
+    for place in _batches(len(jobs), batch_size):
         try:
             receipts += yield calls.create_jobs(jobs[place], ids[place])
         except VideoJobsError as error:
@@ -74,7 +76,7 @@ def bulk_update_ids(
     """Change the named jobs, and answer in the order of the ids."""
     results: dict[UUID, UpdateResult] = {}
     unique = list(dict.fromkeys(ids))
-    for place in _batches(len(unique)):
+    for place in _batches(len(unique), BATCH_LIMIT):
         batch: list[UpdateResult] = yield calls.bulk_update_ids(
             changes, unique[place], dry_run=dry_run
         )
@@ -165,5 +167,5 @@ def _pauses(longest: float) -> Iterator[float]:
         pause = min(pause * 2, longest)
 
 
-def _batches(count: int) -> Iterator[slice]:
-    return (slice(start, start + BATCH_LIMIT) for start in range(0, count, BATCH_LIMIT))
+def _batches(count: int, size: int) -> Iterator[slice]:
+    return (slice(start, start + size) for start in range(0, count, size))

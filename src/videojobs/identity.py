@@ -13,15 +13,22 @@ _BOOT_ID = secrets.token_hex(4)
 
 def new_id() -> UUID:
     """A UUID of version 7 (RFC 9562): it grows with time, which keeps the index compact."""
-    milliseconds = time.time_ns() // 1_000_000
-    bits = secrets.randbits(74)
-    return UUID(
-        int=(milliseconds & (1 << 48) - 1) << 80
-        | 0x7 << 76
-        | (bits >> 62) << 64
-        | 0b10 << 62
-        | bits & (1 << 62) - 1
-    )
+    return new_ids(1)[0]
+
+
+def new_ids(count: int) -> list[UUID]:
+    """Many of them, with one request for randomness."""
+    time_and_version = (time.time_ns() // 1_000_000 & (1 << 48) - 1) << 80 | 0x7 << 76
+    random = secrets.token_bytes(10 * count)
+    return [
+        UUID(int=time_and_version | _variant(int.from_bytes(random[at : at + 10])))
+        for at in range(0, 10 * count, 10)
+    ]
+
+
+def _variant(bits: int) -> int:
+    """74 of the random bits, around the two that name the variant."""
+    return (bits >> 62 & (1 << 12) - 1) << 64 | 0b10 << 62 | bits & (1 << 62) - 1
 
 
 def new_key() -> UUID:

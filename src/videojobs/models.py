@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -120,13 +120,20 @@ class RecoveryOutcome(StrEnum):
     """What recovery did with a job whose worker went silent."""
 
     RESCUED = "rescued"
+    """Queued again: its worker went silent."""
     LOST = "lost"
+    """Failed: too many workers went silent on it."""
+    RETRIED = "retried"
+    """Queued again with a pause: the attempt ran into its hard limit."""
+    FAILED = "failed"
+    """Failed: so did its last attempt."""
     CANCELLED = "cancelled"
+    """Somebody had asked to stop it."""
 
 
 class _Answer(BaseModel):
     # Columns that a newer migration adds must not break an older library.
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 class OutputFile(BaseModel):
@@ -135,7 +142,7 @@ class OutputFile(BaseModel):
     More facts than these may be present; they are kept.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
     path: str = Field(min_length=1)
     """Where it is, relative to the storage's root."""
@@ -234,7 +241,7 @@ class CreatedJob(VideoJob):
     """``False`` when the idempotency key named a job that was there before."""
 
 
-class JobReceipt(_Answer):
+class JobReceipt(NamedTuple):
     """What `create_jobs` says to each wish, in their order."""
 
     id: UUID

@@ -35,6 +35,8 @@ BATCH_LIMIT = 500
 
 _SHOWN_VALUE_LENGTH = 80
 _JSON_LIMIT_BYTES = 65_536
+_JSON_LEVELS = 32
+_JSON_LARGEST_NUMBER = 10**308
 # An escaped NUL; an even number of backslashes before it would make it plain text.
 _NUL_IN_JSON = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -47,32 +49,48 @@ def _without_nul(text: str) -> str:
 
 def _storable_json(value: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
+        _check_depth_and_numbers(value, _JSON_LEVELS)
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        size = len(text.encode())
     except (TypeError, ValueError) as error:
         raise ValueError(f"must be storable as JSON: {error}") from None
     if _NUL_IN_JSON.search(text):
         raise ValueError("text must not contain a NUL character; Postgres cannot store it")
-    if (size := len(text.encode())) > _JSON_LIMIT_BYTES:
+    if size > _JSON_LIMIT_BYTES:
         raise ValueError(f"at most {_JSON_LIMIT_BYTES} bytes as JSON, not {size}")
     return value
+
+
+def _check_depth_and_numbers(value: Any, levels: int) -> None:
+    if isinstance(value, Mapping | list | tuple):
+        if levels == 0:
+            raise ValueError(f"more than {_JSON_LEVELS} levels of nesting")
+        items: Any = value.values() if isinstance(value, Mapping) else value  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] # any JSON
+        for item in items:
+            _check_depth_and_numbers(item, levels - 1)
+    elif isinstance(value, int | float) and abs(value) > _JSON_LARGEST_NUMBER:
+        raise ValueError("a number beyond 1e308, which other readers cannot hold")
 
 
 def _in_a_tuple(value: Any) -> Any:
     return (value,) if isinstance(value, str) or value is None else value
 
 
-Text = Annotated[str, AfterValidator(_without_nul)]
-ShortText = Annotated[Text, Field(min_length=1, max_length=255)]
+# The lengths stand first, so that an error counts characters and not "items after validation".
+ShortText = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_without_nul)]
+SourceText = Annotated[str, Field(min_length=1, max_length=2048), AfterValidator(_without_nul)]
 Slug = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 JsonObject = Annotated[Mapping[str, Any], AfterValidator(_storable_json)]
-"""A JSON object of at most 64 kB, as text with a space behind each comma and colon."""
-SomeStatuses = Annotated[tuple[JobStatus, ...], BeforeValidator(_in_a_tuple), Field(min_length=1)]
+"""A JSON object of at most 64 kB, as text with a space behind each comma and colon, and 32 levels."""
+SomeStatuses = Annotated[tuple[JobStatus, ...], Field(min_length=1), BeforeValidator(_in_a_tuple)]
 
 
 class Request(BaseModel):
     """Input that refuses what it does not know, with a `SupabaseValidationError`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True
+    )
 
     if not TYPE_CHECKING:  # type checkers see the fields as the parameters
 
@@ -99,6 +117,15 @@ def refusal(subject: str, error: ValidationError) -> SupabaseValidationError:
 def refuse(subject: str, field: str, value: object, allowed: str) -> SupabaseValidationError:
     """The error for one bad argument of a method."""
     return _refusal(subject, [_problem(field, value, allowed)])
+
+
+def refused_at(place: str, error: SupabaseValidationError) -> SupabaseValidationError:
+    """The same refusal, of one item among many."""
+    problems = [
+        (f"{place}.{field}" if field else place, value, rule)
+        for field, value, rule in error.problems
+    ]
+    return _refusal("create_jobs", problems)
 
 
 def _refusal(subject: str, problems: list[tuple[str, Any, str]]) -> SupabaseValidationError:
@@ -144,9 +171,7 @@ class NewVideoJob(Request):
     run_at: AwareDatetime | None = None
     """Not before this moment; ``None`` for at once."""
     max_attempts: int = Field(default=3, ge=1, le=25)
-    source_url: Annotated[Text, Field(min_length=1, max_length=2048)] | None = Field(
-        default=None, repr=False
-    )
+    source_url: SourceText | None = Field(default=None, repr=False)
     """Where the video is: a path within the worker's storage, or a URL that it can read."""
     original_filename: ShortText | None = None
     original_filesize: int | None = Field(default=None, ge=0, le=2**53 - 1)
@@ -244,7 +269,7 @@ class JobChanges(Request):
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if not self.model_fields_set:
+        if not self.to_json():
             raise ValueError("give one or more of status, priority, run_at and queue")
         if self.status not in (None, JobStatus.CANCELLED, JobStatus.QUEUED):
             raise ValueError(

@@ -9,6 +9,7 @@ either: a connection that broke says nothing about whether the statement had bee
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,11 @@ class Failure(Exception):  # noqa: N818 # not an error for callers: the managers
         self.code = code or None
         self.hint = hint
         self.retry_after = retry_after
+
+
+def closed() -> Failure:
+    """The failure of every call after the manager was closed."""
+    return Failure("the manager was closed", sent=Sent.NEVER)
 
 
 class Applied(Enum):
@@ -136,8 +142,24 @@ _BY_CODE: dict[str, Ruling] = {
     "53100": _NO_SPACE,
     "53200": _NO_SPACE,
     "25006": _NO_SPACE,
+    # Raised by a function on purpose, as PostgREST lets it; its changes were rolled back.
+    "PT429": _BUSY,
+    "PT503": _BUSY,
+}
+# An error of Postgres rolls the statement back, whatever status PostgREST gives it (42P17 is a 500);
+# but for these classes, which say that the server or the connection failed in the middle.
+_BY_CLASS: dict[str, Ruling] = {
+    "08": _UNCLEAR,
+    "40": _ROLLED_BACK,
+    "53": _NO_SPACE,
+    "57": _UNCLEAR,
+    "58": _UNCLEAR_ONCE,
+    "F0": _UNCLEAR_ONCE,
+    "XX": _UNCLEAR_ONCE,
 }
 _BY_STATUS: dict[int, Ruling] = {
+    408: _UNCLEAR,
+    425: _BUSY,
     429: _BUSY,
     502: _UNCLEAR,
     503: Ruling(Applied.PERHAPS, cap_seconds=30.0),
@@ -153,6 +175,7 @@ _NOT_WORTH_REPEATING_WHEN_SLOW = frozenset(
     {"get_video_job_stats", "bulk_update_video_jobs", "clear_video_jobs"}
 )
 _STALE_CACHE_WAIT_SECONDS = 2.0
+_SQLSTATE = re.compile("[0-9A-Z]{5}")
 
 
 def rule(failure: Failure, function: str) -> Ruling:
@@ -174,14 +197,12 @@ def _rule_on_answer(failure: Failure, function: str) -> Ruling:
         return _NO_SPACE
     if code in _BY_CODE:
         return _BY_CODE[code]
-    if code in {"PT429"}:
-        return _BUSY
+    if code is not None and _SQLSTATE.fullmatch(code):
+        return _BY_CLASS.get(code[:2], _REFUSED)
     if status in _BY_STATUS:
         return _BY_STATUS[status]
-    if status is not None and (status >= 500 or status < 300):
+    if status is None or status >= 500 or status < 300:
         # An answer that makes no sense, such as a proxy's page under status 200.
-        return _UNCLEAR_ONCE
-    if status is None and (code is None or code.startswith("XX")):
         return _UNCLEAR_ONCE
     return _REFUSED
 

@@ -53,9 +53,11 @@ create trigger video_jobs_guard before update on public.video_jobs
 create function videojobs.record_created_video_jobs() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
+declare
+  actor uuid := auth.uid();  -- once, not for each row
 begin
   insert into public.video_job_events (job_id, type, at, actor_id)
-  select j.id, 'created', j.created_at, auth.uid()
+  select j.id, 'created', j.created_at, actor
   from new_jobs j;
 
   perform pg_notify('videojobs_queue', ready.queue)

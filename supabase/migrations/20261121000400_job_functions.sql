@@ -276,7 +276,7 @@ begin
     select
       c.id,
       case c.status when 'cancelled' then 'cancelled' else 'cancel_requested' end::public.video_job_event_type,
-      c.run_token, auth.uid(), jsonb_strip_nulls(jsonb_build_object('reason', reason))
+      c.run_token, auth.uid(), jsonb_strip_nulls(jsonb_build_object('reason', left(reason, 255)))
     from changed c
   )
   select c.* from changed c;

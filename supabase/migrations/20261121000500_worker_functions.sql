@@ -335,6 +335,15 @@ begin
         and l.run_token = b.run_token
         and (l.hard_deadline is null or l.hard_deadline > moment)
       returning l.job_id, l.run_token, l.expires_at
+    ), moving as materialized (
+      -- Locked in the order of ids, as bulk updates go, so that the two cannot lock each other out.
+      select j.id
+      from beat b
+      join kept k on k.job_id = b.job_id
+      join public.video_jobs j on j.id = b.job_id and j.run_token = b.run_token and j.status = 'processing'
+      where b.progress > j.progress or coalesce(b.stage, j.stage) is distinct from j.stage
+      order by j.id
+      for no key update of j
     ), moved as (
       update public.video_jobs j
       set
@@ -342,11 +351,10 @@ begin
         progress_detail = coalesce(b.progress_detail, j.progress_detail),
         stage = coalesce(b.stage, j.stage)
       from beat b
-      join kept k on k.job_id = b.job_id
+      join moving m on m.id = b.job_id
       where j.id = b.job_id
         and j.run_token = b.run_token
         and j.status = 'processing'
-        and (b.progress > j.progress or coalesce(b.stage, j.stage) is distinct from j.stage)
       returning j.id
     )
     select

@@ -60,6 +60,31 @@ def as_id(operation: str, field: str, value: UUID | str) -> UUID:
 
 
 def within(operation: str, field: str, value: float, low: float, high: float) -> None:
-    """Refuse a number outside its range."""
-    if isinstance(value, bool) or not low <= value <= high:
+    """Refuse what is not a number within the range."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:  # pyright: ignore[reportUnnecessaryIsInstance] # callers may be untyped
         raise refuse(operation, field, value, f"a number from {low} to {high}")
+
+
+def whole_within(operation: str, field: str, value: int, low: int, high: int) -> None:
+    """Refuse what is not a whole number within the range."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:  # pyright: ignore[reportUnnecessaryIsInstance] # callers may be untyped
+        raise refuse(operation, field, value, f"a whole number from {low} to {high}")
+
+
+def storable(text: str) -> str:
+    """The text as Postgres can store it. What ffmpeg prints may hold anything, and a report of
+    an error must not fail on it."""
+    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+
+
+def storable_json(value: Any) -> Any:
+    """The same for every text within."""
+    match value:
+        case str():
+            return storable(value)
+        case Mapping():
+            return {storable(str(key)): storable_json(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] # any JSON
+        case list() | tuple():
+            return [storable_json(item) for item in value]  # pyright: ignore[reportUnknownVariableType] # any JSON
+        case _:
+            return value

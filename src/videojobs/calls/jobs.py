@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from videojobs.calls._call import Call, Json, Repeatable, as_id, within
+from videojobs.calls._call import Call, Json, Repeatable, as_id, whole_within
 from videojobs.errors import JobNotFoundError, SupabaseValidationError
 from videojobs.models import CreatedJob, JobEvent, Page, Rows, VideoJob
 from videojobs.requests import BATCH_LIMIT, JobFilter, NewVideoJob, refuse
@@ -94,7 +94,7 @@ def _nothing(rows: Rows) -> None:
 
 def list_events(job_id: UUID | str, after_id: int, limit: int) -> Call[list[JobEvent]]:
     """Read its history, oldest first."""
-    within("get_job_events", "limit", limit, 1, BATCH_LIMIT)
+    whole_within("get_job_events", "limit", limit, 1, BATCH_LIMIT)
     arguments = {
         "job_id": as_id("get_job_events", "job_id", job_id),
         "after_id": after_id,
@@ -111,8 +111,8 @@ def list_jobs(
     filters: JobFilter, *, limit: int, offset: int = 0, cursor: str | None = None
 ) -> Call[Page[VideoJob]]:
     """Read a page, newest first. One row more than asked for tells whether there is a next page."""
-    within("list_jobs", "limit", limit, 1, BATCH_LIMIT)
-    within("list_jobs", "offset", offset, 0, OFFSET_LIMIT)
+    whole_within("list_jobs", "limit", limit, 1, BATCH_LIMIT)
+    whole_within("list_jobs", "offset", offset, 0, OFFSET_LIMIT)
     if cursor is not None and offset:
         raise refuse("list_jobs", "offset", offset, "0 beside a cursor, which knows its place")
     chosen = filters.to_json()
@@ -141,7 +141,7 @@ def _place(cursor: str, filters: Mapping[str, Any]) -> tuple[datetime, int]:
     try:
         moment, seq, fingerprint = json.loads(base64.urlsafe_b64decode(cursor))
         place = datetime.fromisoformat(moment), int(seq)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise refuse("list_jobs", "cursor", cursor, "the next_cursor of an earlier page") from None
     if fingerprint != _fingerprint(filters):
         raise SupabaseValidationError(

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from typing import Literal
 from uuid import UUID
 
+from pydantic import TypeAdapter
+
 from videojobs.calls._call import Call, Json, Repeatable
-from videojobs.calls.jobs import wish
 from videojobs.models import Health, JobReceipt, JobStats, Rows, UpdateResult
 from videojobs.requests import BATCH_LIMIT, JobChanges, JobFilter, NewVideoJob, refuse
 
 GroupBy = Literal["user_id", "team_id", "platform_target", "pipeline"]
+
 GROUPS: tuple[GroupBy, ...] = ("user_id", "team_id", "platform_target", "pipeline")
 
 
 def create_jobs(jobs: Sequence[NewVideoJob], ids: Sequence[UUID]) -> Call[list[JobReceipt]]:
-    """Create up to `BATCH_LIMIT` jobs, all or none. Only their ids come back."""
-    wishes = [wish(job, job_id) for job, job_id in zip(jobs, ids, strict=True)]
+    """Create a batch of jobs, all or none. Only their ids come back."""
+    fields = _wishes_adapter().dump_python(list(jobs), mode="json", exclude_none=True)
+    wishes = [{"id": str(job_id), **wish} for wish, job_id in zip(fields, ids, strict=True)]
     return Call(
         "create_video_jobs",
         {"jobs": Json(wishes)},
@@ -29,14 +32,19 @@ def create_jobs(jobs: Sequence[NewVideoJob], ids: Sequence[UUID]) -> Call[list[J
     )
 
 
+@cache
+def _wishes_adapter() -> TypeAdapter[list[NewVideoJob]]:
+    """One pass over all of them takes half the time of a dump for each. Made on first use."""
+    return TypeAdapter(list[NewVideoJob])
+
+
 def _receipts(ids: Sequence[UUID], rows: Rows) -> list[JobReceipt]:
     return [_receipt(row["id"], wished) for row, wished in zip(rows, ids, strict=True)]
 
 
 def _receipt(found: UUID | str, wished: UUID) -> JobReceipt:
-    # Not validated: the rows hold an id and nothing else, and there are thousands of them.
     job_id = found if isinstance(found, UUID) else UUID(found)
-    return JobReceipt.model_construct(id=job_id, created=job_id == wished)
+    return JobReceipt(job_id, created=job_id == wished)
 
 
 def get_stats(filters: JobFilter, group_by: GroupBy | None) -> Call[JobStats]:

@@ -9,7 +9,16 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from videojobs.calls._call import Call, Json, Repeatable, as_id, within
+from videojobs.calls._call import (
+    Call,
+    Json,
+    Repeatable,
+    as_id,
+    storable,
+    storable_json,
+    whole_within,
+    within,
+)
 from videojobs.calls.jobs import one_job
 from videojobs.errors import LeaseLostError
 from videojobs.models import (
@@ -43,10 +52,11 @@ def claim_jobs(
 ) -> Call[list[Lease]]:
     """Lease the next ready jobs. The same key again returns the same leases."""
     _check_worker("claim_jobs", worker)
-    within("claim_jobs", "limit", limit, 1, CLAIM_LIMIT)
+    whole_within("claim_jobs", "limit", limit, 1, CLAIM_LIMIT)
     within("claim_jobs", "lease_seconds", lease_seconds, *LEASE_SECONDS)
-    if isinstance(queues, str) or not queues:
-        raise refuse("claim_jobs", "queues", queues, "a list of one or more queue names")
+    _check_names("queues", queues)
+    if pipelines is not None:
+        _check_names("pipelines", pipelines)
     arguments = {
         "worker": worker,
         "claim_key": claim_key,
@@ -62,6 +72,11 @@ def claim_jobs(
 def _check_worker(operation: str, worker: str) -> None:
     if not (0 < len(worker) <= 255 and "\x00" not in worker):
         raise refuse(operation, "worker_id", worker, "text of 1 to 255 characters without NUL")
+
+
+def _check_names(field: str, names: Sequence[str]) -> None:
+    if isinstance(names, str) or not names or any("\x00" in name for name in names):
+        raise refuse("claim_jobs", field, names, "a list of one or more names without NUL")
 
 
 def _leases(rows: Rows) -> list[Lease]:
@@ -90,9 +105,11 @@ def _one_lease(rows: Rows) -> Lease:
 def heartbeat(beats: Sequence[Beat], lease_seconds: float) -> Call[list[BeatReply]]:
     """Keep the leases, and report progress."""
     within("heartbeat", "lease_seconds", lease_seconds, *LEASE_SECONDS)
-    within("heartbeat", "the number of beats", len(beats), 0, BATCH_LIMIT)
+    whole_within("heartbeat", "the number of beats", len(beats), 0, BATCH_LIMIT)
     arguments = {
-        "beats": Json([beat.model_dump(mode="json", exclude_none=True) for beat in beats]),
+        "beats": Json(
+            [storable_json(beat.model_dump(mode="json", exclude_none=True)) for beat in beats]
+        ),
         "lease_seconds": lease_seconds,
     }
     return Call("heartbeat_video_jobs", arguments, _replies, Repeatable.KEYED)
@@ -133,10 +150,10 @@ def fail_job(
     arguments = {
         "job_id": job_id,
         "run_token": run_token,
-        "error_code": _storable(error_code),
-        "error_message": _storable(error_message),
+        "error_code": _told(error_code),
+        "error_message": _told(error_message),
         "retryable": retryable,
-        "detail": Json(dict(detail)),
+        "detail": Json(storable_json(detail)),
     }
     repeatable = Repeatable.ONCE if run_token is None else Repeatable.KEYED
     return _settling("fail_video_job", arguments, repeatable)
@@ -190,7 +207,7 @@ def _output_files(outputs: Outputs) -> list[dict[str, Any]]:
     if isinstance(outputs, str):
         raise refuse("complete_job", "outputs", outputs, "a list of paths or output files")
     return [
-        _as_output(output).model_dump(mode="json", exclude_none=True, exclude_defaults=False)
+        storable_json(_as_output(output).model_dump(mode="json", exclude_none=True))
         for output in outputs
     ]
 
@@ -207,9 +224,8 @@ def _as_output(output: OutputFile | Mapping[str, Any] | str) -> OutputFile:
                 raise refusal("complete_job", error) from None
 
 
-def _storable(text: str) -> str:
-    # What ffmpeg prints may hold anything; an error report must not fail on it.
-    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")[:4000] or "unknown"
+def _told(text: str) -> str:
+    return storable(text)[:4000] or "unknown"
 
 
 def update_status(
@@ -224,24 +240,26 @@ def update_status(
     error_message: str | None,
 ) -> Call[VideoJob]:
     """Bring it to the status, for a service without a lease."""
+    if worker is not None:
+        _check_worker("update_job_status", worker)
     if progress is not None:
-        within("update_job_status", "progress", progress, 0, 100)
+        whole_within("update_job_status", "progress", progress, 0, 100)
     arguments = {
         "job_id": as_id("update_job_status", "job_id", job_id),
         "status": status.value,
         "progress": progress,
-        "stage": stage,
+        "stage": None if stage is None else storable(stage),
         "worker": worker,
         "output_files": Json(_output_files(outputs)),
         "error_code": error_code,
-        "error_message": None if error_message is None else _storable(error_message),
+        "error_message": None if error_message is None else _told(error_message),
     }
     return Call("update_video_job_status", arguments, one_job, Repeatable.ONCE)
 
 
 def find_stuck(running_seconds: float | None, limit: int) -> Call[list[VideoJob]]:
     """Read the jobs whose worker is silent, or takes too long."""
-    within("find_stuck_jobs", "limit", limit, 1, BATCH_LIMIT)
+    whole_within("find_stuck_jobs", "limit", limit, 1, BATCH_LIMIT)
     arguments = {"running_seconds": running_seconds, "row_limit": limit}
     return Call("find_stuck_video_jobs", arguments, _jobs, Repeatable.READ)
 
@@ -252,7 +270,7 @@ def _jobs(rows: Rows) -> list[VideoJob]:
 
 def recover(limit: int) -> Call[list[RecoveredJob]]:
     """Take jobs back from silent workers."""
-    within("recover_stuck_jobs", "limit", limit, 1, BATCH_LIMIT)
+    whole_within("recover_stuck_jobs", "limit", limit, 1, BATCH_LIMIT)
     return Call("recover_video_jobs", {"row_limit": limit}, _recovered, Repeatable.KEYED)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -29,9 +31,10 @@ from videojobs.worker import Worker
 
 _NEXT = """
 [bold]What to try next[/]
-  videojobs demo your-video.mp4     the same with your own footage
-  videojobs local up                a database that stays, with its URL and keys
-  videojobs --help                  all commands; the README has ten lines for FastAPI
+  {command} demo your-video.mp4   the same with your own footage
+  {command} local up              a database that stays, with its URL and keys
+  {command} --help                all commands
+  README.md                       ten lines for FastAPI
 """
 
 
@@ -67,9 +70,17 @@ def demo(
     console.print(
         f"\nAll of it took {time.monotonic() - started:.0f} s. The database is gone again."
     )
-    console.print(_NEXT, highlight=False)
+    console.print(_NEXT.format(command=_command()), highlight=False)
     if any(job.status is not JobStatus.COMPLETED for job in finished):
         raise typer.Exit(1)
+
+
+def _command() -> str:
+    """How this command is called from here: it may not be on the PATH."""
+    if shutil.which("videojobs"):
+        return "videojobs"
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "videojobs" else f"{sys.executable} -m videojobs"
 
 
 def _sample(output_dir: Path) -> Path:

@@ -16,8 +16,8 @@ _SHOTS = (
     f"scale=1280:720:flags=neighbor,trim=duration={_SHOT_SECONDS}",
     f"gradients=size=1280x720:rate=30:speed=0.05:nb_colors=5:seed=3:duration={_SHOT_SECONDS},"
     "hue=H=2*PI*t/5",
-    f"cellauto=size=320x180:rate=30:rule=110:seed=11,scale=1280:720:flags=neighbor,"
-    f"hue=H=PI*t/5,trim=duration={_SHOT_SECONDS}",
+    "mandelbrot=size=640x360:rate=30:maxiter=300:start_scale=1.5:end_scale=0.01:end_pts=300,"
+    f"scale=1280:720,trim=duration={_SHOT_SECONDS}",
 )
 # A tune over a beat, loud enough to measure and quiet enough to be levelled.
 _SOUND = (
@@ -27,7 +27,7 @@ _SOUND = (
 
 
 def make_sample(path: Path, ffmpeg: str) -> None:
-    """A 720p video of 20 s is at *path*: four shots of 5 s, and a tune. Takes about 4 s."""
+    """A 720p video of 20 s is at *path*: four shots of 5 s, and a tune. Takes about 5 s."""
     inputs = [part for shot in _SHOTS for part in ("-f", "lavfi", "-i", shot)]
     sound = f"aevalsrc=exprs={_SOUND}:sample_rate=48000:duration={SAMPLE_SECONDS}"
     pictures = "".join(f"[{number}:v]setsar=1,format=yuv420p[v{number}];" for number in range(4))

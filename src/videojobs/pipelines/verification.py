@@ -35,7 +35,10 @@ class OutputFacts:
     has_ordered_times: bool = True
     """Whether decoding times only grow."""
     decode_error: str | None = None
-    """What the decoder said; ``None`` when the keyframes and the last seconds decode."""
+    """What the decoder said; ``None`` when all that was tried decodes: the keyframes, and of the
+    last group of pictures as much as a twelfth of the file."""
+    is_whole: bool = True
+    """Whether the container is written to its end."""
 
     @property
     def bitrate_kbps(self) -> int | None:
@@ -99,6 +102,7 @@ def _video_rules(planned: PlannedOutput, found: OutputFacts) -> tuple[tuple[bool
         (_has_wrong_frames(planned, found), f"it has {found.frame_count} frames"),
         (planned.has_audio != (found.audio_codec is not None), _about_sound(planned)),
         (planned.has_audio and _drifts(found), "picture and sound differ in length"),
+        (not found.is_whole, "it is cut short"),
         (not found.is_faststart, "its index is not at its beginning"),
         (found.has_edit_list, "it has an edit list"),
         (not found.has_ordered_times, "its times go backwards"),

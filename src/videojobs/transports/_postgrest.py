@@ -20,6 +20,8 @@ from videojobs.retries import Failure, Sent
 from videojobs.settings import Settings
 
 _SHOWN_TEXT_LENGTH = 200
+#: What sending a request may raise.
+ERRORS = (httpx.HTTPError, httpx.InvalidURL, ValueError, RuntimeError)
 
 
 def timeout(settings: Settings) -> httpx.Timeout:
@@ -52,7 +54,8 @@ def body_of(call: Call[Any]) -> bytes:
         name: value.value if isinstance(value, Json) else value
         for name, value in call.arguments.items()
     }
-    return to_json(plain)
+    # What is no number, such as the loudness of silence, is absent in JSON.
+    return to_json(plain, inf_nan_mode="null")
 
 
 def headers_with(headers: dict[str, str], token: str) -> dict[str, str]:
@@ -154,18 +157,25 @@ def failure_of(error: Exception, *, worked_before: bool) -> Failure:
         ):
             return Failure(
                 f"{kind}: the request cannot be sent; check the URL and the key for stray "
-                "characters, and that the client was not closed",
+                "characters",
                 sent=Sent.NEVER,
             )
         case _:
             return Failure(f"{kind}: {error or 'no reply in time'}", sent=Sent.PERHAPS)
 
 
+def cause(error: Exception, failure: Failure) -> Exception | None:
+    """What a traceback may show: an illegal header's error quotes the header, and so a key."""
+    return None if failure.sent is Sent.NEVER else error
+
+
 def _is_unknown_host(error: BaseException) -> bool:
     cause: BaseException | None = error
-    while cause is not None:
+    seen: set[int] = set()  # a chain of causes may be a ring
+    while cause is not None and id(cause) not in seen:
         if isinstance(cause, socket.gaierror):
             return True
+        seen.add(id(cause))
         cause = cause.__cause__ or cause.__context__
     return False
 

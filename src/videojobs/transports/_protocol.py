@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import random
 import time
 from collections.abc import Awaitable, Callable, Collection
@@ -10,10 +11,27 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from videojobs.calls import Call
+from videojobs.errors import ConfigurationError
 from videojobs.models import Rows
 
 Token = str | Callable[[], str] | Callable[[], Awaitable[str]]
 """A user's access token, or how to get a fresh one."""
+
+
+def current_token(token: Token) -> str:
+    """The token, from its source if it has one."""
+    now = token() if callable(token) else token
+    if isinstance(now, str):
+        return now
+    if inspect.iscoroutine(now):
+        now.close()  # else it would warn that nobody awaited it
+    raise ConfigurationError("an async token source needs the AsyncVideoJobManager")
+
+
+async def current_token_async(token: Token) -> str:
+    """The same for asyncio, where the source may be a coroutine function too."""
+    now = token() if callable(token) else token
+    return now if isinstance(now, str) else await now
 
 
 class Channel(StrEnum):
@@ -54,6 +72,11 @@ class Transport(Protocol):
         """Whether calls run as a signed-in user."""
         ...
 
+    @property
+    def batch_size(self) -> int:
+        """How many jobs one call may create."""
+        ...
+
     def send(self, call: Call[Any]) -> Rows:
         """The rows of the answer. Raises `videojobs.retries.Failure`."""
         ...
@@ -82,6 +105,11 @@ class AsyncTransport(Protocol):
     @property
     def is_user(self) -> bool:
         """Whether calls run as a signed-in user."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """How many jobs one call may create."""
         ...
 
     async def send(self, call: Call[Any]) -> Rows:

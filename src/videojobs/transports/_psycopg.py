@@ -9,17 +9,27 @@ from typing import Any
 import jwt
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg_pool import PoolClosed, PoolTimeout
+from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 from pydantic_core import to_json
 
 from videojobs.calls import Call, Json
-from videojobs.errors import AuthenticationError, ConfigurationError
-from videojobs.retries import Failure, Sent
+from videojobs.errors import ConfigurationError
+from videojobs.retries import Failure, Sent, closed
 from videojobs.settings import Settings
 
 #: Supavisor's and PgBouncer's usual port for transaction pooling: no prepared statements there,
 #: and no LISTEN.
 TRANSACTION_POOLER_PORT = "6543"
+#: No max-rows cuts an answer off here; larger batches than this are not faster.
+BATCH_SIZE = 2_500
+# libpq gives no SQLSTATE for a connection that the server refused: its words are all there is.
+_REFUSED_CONNECTIONS = {
+    "password authentication failed": "28P01",
+    "no password supplied": "28P01",
+    "no pg_hba.conf entry": "28000",
+    "does not exist": "3D000",
+}
+_UNKNOWN_HOSTS = ("failed to resolve host", "could not translate host name")
 BECOME_USER = (
     "select set_config('role', 'authenticated', true), set_config('request.jwt.claims', %s, true)"
 )
@@ -29,7 +39,8 @@ def conninfo_of(url: str, settings: Settings) -> tuple[str, bool]:
     """The connection string, and whether it leads to a transaction pooler."""
     try:
         parts = conninfo_to_dict(url)
-    except psycopg.Error:
+        [int(port) for port in str(parts.get("port", TRANSACTION_POOLER_PORT)).split(",")]
+    except (psycopg.Error, ValueError):
         # psycopg's message would repeat a part of the URL, and so perhaps of the password.
         raise ConfigurationError(
             "the database URL cannot be read; it should look like "
@@ -53,19 +64,35 @@ def statement_of(call: Call[Any]) -> tuple[bytes, dict[str, Any]]:
     """The statement, and its parameters."""
     parameters = {
         # As text of unknown type, which the function's signature makes jsonb.
-        name: to_json(value.value).decode() if isinstance(value, Json) else value
+        name: to_json(value.value, inf_nan_mode="null").decode()
+        if isinstance(value, Json)
+        else value
         for name, value in call.arguments.items()
     }
     return _statement(call.function, tuple(parameters), call.columns), parameters
 
 
+def is_stale(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> bool:
+    """Whether the server ended the connection while it was idle.
+
+    Asks the socket only, which takes a microsecond. A statement that met with the end would have
+    an unknown outcome, though it was never heard.
+    """
+    try:
+        connection.pgconn.consume_input()  # reads the server's farewell
+        connection.pgconn.consume_input()  # and the end behind it
+    except psycopg.Error:
+        return True
+    return False
+
+
 def failure_of(error: Exception, *, connected: bool) -> Failure:
     """The failure that an exception of psycopg or its pool tells of."""
     match error:
-        case PoolTimeout():
+        case PoolTimeout() | TooManyRequests():
             return Failure("no free connection in time", sent=Sent.NO)
         case PoolClosed():
-            return Failure("the manager was closed", sent=Sent.NEVER)
+            return closed()
         case psycopg.Error() if error.sqlstate:
             return Failure(
                 error.diag.message_primary or str(error),
@@ -74,15 +101,28 @@ def failure_of(error: Exception, *, connected: bool) -> Failure:
                 hint=error.diag.message_hint,
             )
         case psycopg.OperationalError() if not connected:
-            return Failure(_one_line(error), sent=Sent.NO)
+            return _failure_to_connect(_one_line(error))
         case psycopg.OperationalError() | psycopg.InterfaceError():
             return Failure(_one_line(error), sent=Sent.PERHAPS)
         case _:
             return Failure(_one_line(error), sent=Sent.NEVER)
 
 
+def _failure_to_connect(told: str) -> Failure:
+    for words, code in _REFUSED_CONNECTIONS.items():
+        if words in told:
+            return Failure(told, sent=Sent.ANSWERED, code=code)
+    if any(words in told for words in _UNKNOWN_HOSTS):
+        return Failure(f"{told}: check the host in the database URL", sent=Sent.NEVER)
+    return Failure(told, sent=Sent.NO)
+
+
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _refused_token(reason: str) -> Failure:
+    return Failure(reason, sent=Sent.ANSWERED, code="28000")
 
 
 class TokenVerifier:
@@ -97,7 +137,7 @@ class TokenVerifier:
 
         Raises:
             ConfigurationError: There is nothing to verify with.
-            AuthenticationError: The token is not valid, or not a signed-in user's.
+            Failure: The token is not valid, or not a signed-in user's.
         """
         try:
             key, algorithms = self._key_for(token)
@@ -109,14 +149,10 @@ class TokenVerifier:
                 options={"require": ["exp", "sub"], "verify_aud": False},
             )
         except jwt.PyJWTError as error:
-            raise AuthenticationError(
-                f"the user's token was not accepted: {error}", hint="sign in again"
-            ) from None
+            raise _refused_token(str(error)) from None
         # A service token would otherwise pass for a user's: both are signed with the same key.
         if claims.get("role") != "authenticated":
-            raise AuthenticationError(
-                f"the token's role is {claims.get('role')!r}; as_user needs 'authenticated'"
-            )
+            raise _refused_token(f"its role is {claims.get('role')!r}, not 'authenticated'")
         return json.dumps(claims)
 
     def _key_for(self, token: str) -> tuple[Any, list[str]]:

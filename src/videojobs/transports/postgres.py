@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import os
 import time
 from collections.abc import AsyncGenerator, Collection, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import (
+    AsyncExitStack,
+    ExitStack,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
+from copy import copy
 from typing import Any
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
-from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
+from psycopg_pool import (
+    AsyncConnectionPool,
+    ConnectionPool,
+    PoolClosed,
+    PoolTimeout,
+    TooManyRequests,
+)
 
 from videojobs.calls import Call
 from videojobs.errors import ConfigurationError
@@ -27,29 +40,28 @@ from videojobs.transports._protocol import (
     Listener,
     PollingListener,
     Token,
+    current_token,
+    current_token_async,
 )
-
-# What a pool's connection may raise, and a caller's.
-_ERRORS = (psycopg.Error, PoolTimeout)
 
 
 class PostgresTransport:
     """Calls functions over a pool of connections."""
 
     can_repeat = True
+    batch_size = wire.BATCH_SIZE
 
-    def __init__(
-        self, url: str, settings: Settings, *, pooled: bool | None = None, shared: Any = None
-    ) -> None:
-        self._url = url
+    def __init__(self, url: str, settings: Settings, *, pooled: bool | None = None) -> None:
         self._settings = settings
         self._conninfo, guessed = wire.conninfo_of(url, settings)
         self._pooled = guessed if pooled is None else pooled
         self._verifier = wire.TokenVerifier(settings)
         self._token: Token | None = None
         self._worked = False
+        self._service: PostgresTransport | None = None
         self._pid = os.getpid()
-        self._pool: ConnectionPool[psycopg.Connection[DictRow]] = shared or self._new_pool()
+        self._inherited: object = None
+        self._own_pool = self._new_pool()
 
     def _new_pool(self) -> ConnectionPool[psycopg.Connection[DictRow]]:
         return ConnectionPool(
@@ -73,23 +85,40 @@ class PostgresTransport:
 
     def send(self, call: Call[Any]) -> Rows:
         claims = self._claims()
-        if self._pid != os.getpid():
-            # A connection that two processes write to is broken for both.
-            self._pool, self._pid = self._new_pool(), os.getpid()
-        connection = self._connection()
+        pool = self._pool()
+        connection = self._connection(pool)
         try:
             return _ask(connection, call, claims)
         except psycopg.Error as error:
             if connection.broken:
                 # The server went away: its other connections are most likely gone too.
-                self._pool.drain()
+                pool.drain()
             raise wire.failure_of(error, connected=True) from error
         finally:
-            self._pool.putconn(connection)
+            pool.putconn(connection)
 
-    def _connection(self) -> psycopg.Connection[DictRow]:
+    def _pool(self) -> ConnectionPool[psycopg.Connection[DictRow]]:
+        """The service's pool, in this process."""
+        if self._service is not None:
+            return self._service._pool()
+        if self._pid != os.getpid():
+            # A connection that two processes write to is broken for both. The parent's pool is
+            # kept, and left alone: to end it here would end the parent's connections.
+            self._inherited, self._own_pool = self._own_pool, self._new_pool()
+            self._pid = os.getpid()
+        return self._own_pool
+
+    def _connection(
+        self, pool: ConnectionPool[psycopg.Connection[DictRow]]
+    ) -> psycopg.Connection[DictRow]:
         try:
-            connection = self._pool.getconn()
+            connection = pool.getconn()
+            while wire.is_stale(connection):
+                pool.putconn(connection)
+                pool.drain()
+                connection = pool.getconn()
+        except (PoolClosed, TooManyRequests) as error:
+            raise wire.failure_of(error, connected=False) from error
         except PoolTimeout as error:
             raise self._why_no_connection(error) from error
         self._worked = True
@@ -107,35 +136,38 @@ class PostgresTransport:
     def _claims(self) -> str | None:
         if self._token is None:
             return None
-        token = self._token() if callable(self._token) else self._token
-        if not isinstance(token, str):
-            raise ConfigurationError("an async token source needs the AsyncVideoJobManager")
-        return self._verifier.claims_of(token)
+        try:
+            return self._verifier.claims_of(current_token(self._token))
+        except Failure:
+            if not callable(self._token):
+                raise
+            # The token may have expired since: ask for a fresh one, once.
+            return self._verifier.claims_of(current_token(self._token))
 
     @contextmanager
     def listen(self, channel: Channel) -> Generator[Listener]:
         if self._pooled:
             yield PollingListener()
             return
-        try:
-            connection = psycopg.connect(self._conninfo, autocommit=True)
-        except psycopg.Error:
+        with ExitStack() as stack:
+            listener: Listener = PollingListener()
             # Waking is a convenience; polling finds every change too.
-            yield PollingListener()
-            return
-        with connection:
-            connection.execute(f"listen {channel.value}")
-            yield _NotifyListener(connection)
+            with suppress(psycopg.Error):
+                connection = psycopg.connect(self._conninfo, autocommit=True)
+                stack.enter_context(connection)
+                connection.execute(f"listen {channel.value}")
+                listener = _NotifyListener(connection)
+            yield listener
 
     def as_user(self, token: Token) -> PostgresTransport:
-        user = PostgresTransport(self._url, self._settings, pooled=self._pooled, shared=self._pool)
+        user = copy(self)
         user._token = token
-        user._worked = self._worked
+        user._service = self._service or self
         return user
 
     def close(self) -> None:
-        if not self.is_user:
-            self._pool.close()
+        if self._service is None and self._pid == os.getpid():
+            self._own_pool.close()
 
 
 def _ask(connection: psycopg.Connection[Any], call: Call[Any], claims: str | None) -> list[DictRow]:
@@ -160,6 +192,7 @@ class PostgresConnectionTransport:
     """
 
     can_repeat = False
+    batch_size = wire.BATCH_SIZE
     is_user = False
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
@@ -201,11 +234,9 @@ class AsyncPostgresTransport:
     """Calls functions over a pool of connections, for asyncio."""
 
     can_repeat = True
+    batch_size = wire.BATCH_SIZE
 
-    def __init__(
-        self, url: str, settings: Settings, *, pooled: bool | None = None, shared: Any = None
-    ) -> None:
-        self._url = url
+    def __init__(self, url: str, settings: Settings, *, pooled: bool | None = None) -> None:
         self._settings = settings
         self._conninfo, guessed = wire.conninfo_of(url, settings)
         self._pooled = guessed if pooled is None else pooled
@@ -213,9 +244,7 @@ class AsyncPostgresTransport:
         self._token: Token | None = None
         self._worked = False
         self._opening = asyncio.Lock()
-        self._pool: AsyncConnectionPool[psycopg.AsyncConnection[DictRow]] = (
-            shared or self._new_pool()
-        )
+        self._pool = self._new_pool()
 
     def _new_pool(self) -> AsyncConnectionPool[psycopg.AsyncConnection[DictRow]]:
         return AsyncConnectionPool(
@@ -256,6 +285,12 @@ class AsyncPostgresTransport:
                 await self._pool.open()
         try:
             connection = await self._pool.getconn()
+            while wire.is_stale(connection):
+                await self._pool.putconn(connection)
+                await self._pool.drain()
+                connection = await self._pool.getconn()
+        except (PoolClosed, TooManyRequests) as error:
+            raise wire.failure_of(error, connected=False) from error
         except PoolTimeout as error:
             raise await self._why_no_connection(error) from error
         self._worked = True
@@ -272,29 +307,30 @@ class AsyncPostgresTransport:
     async def _claims(self) -> str | None:
         if self._token is None:
             return None
-        token = self._token() if callable(self._token) else self._token
-        return self._verifier.claims_of(await token if inspect.isawaitable(token) else token)
+        try:
+            return self._verifier.claims_of(await current_token_async(self._token))
+        except Failure:
+            if not callable(self._token):
+                raise
+            return self._verifier.claims_of(await current_token_async(self._token))
 
     @asynccontextmanager
     async def listen(self, channel: Channel) -> AsyncGenerator[AsyncListener]:
         if self._pooled:
             yield AsyncPollingListener()
             return
-        try:
-            connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
-        except psycopg.Error:
-            yield AsyncPollingListener()
-            return
-        async with connection:
-            await connection.execute(f"listen {channel.value}")
-            yield _AsyncNotifyListener(connection)
+        async with AsyncExitStack() as stack:
+            listener: AsyncListener = AsyncPollingListener()
+            with suppress(psycopg.Error):
+                connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
+                await stack.enter_async_context(connection)
+                await connection.execute(f"listen {channel.value}")
+                listener = _AsyncNotifyListener(connection)
+            yield listener
 
     def as_user(self, token: Token) -> AsyncPostgresTransport:
-        user = AsyncPostgresTransport(
-            self._url, self._settings, pooled=self._pooled, shared=self._pool
-        )
+        user = copy(self)
         user._token = token
-        user._worked = self._worked
         return user
 
     async def close(self) -> None:
@@ -324,6 +360,7 @@ class AsyncPostgresConnectionTransport:
     """Calls functions on the caller's connection; see `PostgresConnectionTransport`."""
 
     can_repeat = False
+    batch_size = wire.BATCH_SIZE
     is_user = False
 
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
@@ -353,9 +390,12 @@ class _AsyncNotifyListener:
         end = time.monotonic() + seconds
         try:
             while (left := end - time.monotonic()) > 0:
-                async for notice in self._connection.notifies(timeout=left, stop_after=1):
-                    if notice.payload in payloads:
-                        return True
+                notices = self._connection.notifies(timeout=left, stop_after=1)
+                # Closed at once: while it is open, it holds the connection's lock.
+                async with aclosing(notices):
+                    async for notice in notices:
+                        if notice.payload in payloads:
+                            return True
         except psycopg.OperationalError:
             return await AsyncPollingListener().wait(payloads, max(end - time.monotonic(), 0))
         return False

@@ -7,9 +7,9 @@ proxy's HTML page under status 200 for an answer.
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Self
 
 import httpx
@@ -20,7 +20,8 @@ from supabase.lib.client_options import AsyncClientOptions, SyncClientOptions
 from videojobs.calls import Call
 from videojobs.errors import ConfigurationError
 from videojobs.models import Rows
-from videojobs.retries import Failure
+from videojobs.requests import BATCH_LIMIT
+from videojobs.retries import Failure, closed
 from videojobs.settings import Settings
 from videojobs.transports import _postgrest as wire
 from videojobs.transports._protocol import (
@@ -28,6 +29,8 @@ from videojobs.transports._protocol import (
     Channel,
     PollingListener,
     Token,
+    current_token,
+    current_token_async,
 )
 
 
@@ -35,6 +38,7 @@ class SupabaseTransport:
     """Calls functions through PostgREST."""
 
     can_repeat = True
+    batch_size = BATCH_LIMIT
 
     def __init__(
         self,
@@ -44,6 +48,7 @@ class SupabaseTransport:
         user_key: str | None = None,
         client: Client | None = None,
         reopen: Callable[[], SupabaseTransport] | None = None,
+        owns_session: bool = False,
     ) -> None:
         self.client = client
         """The supabase-py client, if there is one: for storage and the like."""
@@ -53,7 +58,9 @@ class SupabaseTransport:
         self._token = token
         self._user_key = user_key
         self._reopen = reopen
+        self._owns_session = owns_session
         self._pid = os.getpid()
+        self._inherited: object = None
         self._worked = False
         if isinstance(token, str):
             self._headers = wire.headers_with(self._headers, token)
@@ -78,6 +85,7 @@ class SupabaseTransport:
             client=client,
             user_key=settings.publishable_key,
             reopen=lambda: cls.open(url, key, settings),
+            owns_session=True,
         )
 
     @classmethod
@@ -90,8 +98,7 @@ class SupabaseTransport:
         return self._token is not None
 
     def send(self, call: Call[Any]) -> Rows:
-        if self._pid != os.getpid():
-            self._after_fork()
+        self._be_in_this_process()
         try:
             return self._post(call, self._current_headers())
         except Failure as failure:
@@ -101,12 +108,16 @@ class SupabaseTransport:
             return self._post(call, self._current_headers())
 
     def _post(self, call: Call[Any], headers: dict[str, str]) -> Rows:
+        session = self._postgrest.session
+        if session.is_closed:
+            raise closed()
         try:
-            response = self._postgrest.session.post(
+            response = session.post(
                 wire.url_of(self._url, call), content=wire.body_of(call), headers=headers
             )
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError, RuntimeError) as error:
-            raise wire.failure_of(error, worked_before=self._worked) from error
+        except wire.ERRORS as error:
+            failure = wire.failure_of(error, worked_before=self._worked)
+            raise failure from wire.cause(error, failure)
         rows = wire.rows_of(response)
         self._worked = True
         return rows
@@ -114,29 +125,31 @@ class SupabaseTransport:
     def _current_headers(self) -> dict[str, str]:
         if not callable(self._token):
             return self._headers
-        token = self._token()
-        if not isinstance(token, str):
-            raise ConfigurationError("an async token source needs the AsyncVideoJobManager")
-        return wire.headers_with(self._headers, token)
+        return wire.headers_with(self._headers, current_token(self._token))
 
-    def _after_fork(self) -> None:
-        # A socket that two processes read from gives each the other's answers.
-        if self._reopen is not None:
+    def _be_in_this_process(self) -> None:
+        # After a fork: a socket that two processes read from gives each the other's answers.
+        # The parent's session is kept, and left alone.
+        if self._pid != os.getpid() and self._reopen is not None:
+            inherited = self._postgrest
             self.__dict__.update(self._reopen().__dict__)
+            self._inherited = inherited
 
     def listen(self, channel: Channel) -> PollingListener:
         return PollingListener()
 
     def as_user(self, token: Token) -> SupabaseTransport:
+        self._be_in_this_process()
         postgrest = SyncPostgrestClient(
             self._url,
             headers=_user_headers(self._headers, self._user_key),
             http_client=self._postgrest.session,
         )
-        return SupabaseTransport(postgrest, token=token, user_key=self._user_key)
+        reopen = None if self._reopen is None else partial(self.as_user, token)
+        return SupabaseTransport(postgrest, token=token, user_key=self._user_key, reopen=reopen)
 
     def close(self) -> None:
-        if self._reopen is not None:
+        if self._owns_session and self._pid == os.getpid():
             self._postgrest.session.close()
 
 
@@ -144,6 +157,7 @@ class AsyncSupabaseTransport:
     """Calls functions through PostgREST, for asyncio."""
 
     can_repeat = True
+    batch_size = BATCH_LIMIT
 
     def __init__(
         self,
@@ -202,12 +216,16 @@ class AsyncSupabaseTransport:
             return await self._post(call, await self._current_headers())
 
     async def _post(self, call: Call[Any], headers: dict[str, str]) -> Rows:
+        session = self._postgrest.session
+        if session.is_closed:
+            raise closed()
         try:
-            response = await self._postgrest.session.post(
+            response = await session.post(
                 wire.url_of(self._url, call), content=wire.body_of(call), headers=headers
             )
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError, RuntimeError) as error:
-            raise wire.failure_of(error, worked_before=self._worked) from error
+        except wire.ERRORS as error:
+            failure = wire.failure_of(error, worked_before=self._worked)
+            raise failure from wire.cause(error, failure)
         rows = wire.rows_of(response)
         self._worked = True
         return rows
@@ -215,10 +233,7 @@ class AsyncSupabaseTransport:
     async def _current_headers(self) -> dict[str, str]:
         if not callable(self._token):
             return self._headers
-        token = self._token()
-        return wire.headers_with(
-            self._headers, await token if inspect.isawaitable(token) else token
-        )
+        return wire.headers_with(self._headers, await current_token_async(self._token))
 
     def listen(self, channel: Channel) -> AsyncPollingListener:
         return AsyncPollingListener()
@@ -238,7 +253,10 @@ class AsyncSupabaseTransport:
 
 def _create(kind: Callable[..., Any], url: str, key: str, options: Any) -> Any:
     try:
-        return kind(url, key, options)
+        client = kind(url, key, options)
+        # Made on first use, which is when a key with odd characters is found out.
+        _ = client.postgrest
+        return client
     except (ValueError, TypeError, SupabaseException) as error:
         # supabase-py's own message is kept only by its kind: it may repeat the key.
         raise ConfigurationError(

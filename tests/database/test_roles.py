@@ -1,0 +1,771 @@
+"""Who may do what: every role times every function, table and column, asked through PostgREST."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import jwt
+import psycopg
+import pytest
+
+from database.world import OTHER, OWNER, PEOPLE, ROLES, TEAM, Json, World, new_wish
+from videojobs.local import LocalStack
+
+# allowed      done, or something to see
+# denied       the database has no right for the role, or a policy refuses the row (42501)
+# empty        a list without the job
+# not_found    as if there were no such job (VJ001)
+# not_allowed  may see it, but not do this (VJ005)
+# invalid      allowed in general, and this wish lacks something (VJ004, 23502)
+FUNCTIONS = """
+operation                 job       anon    owner    other        member       team_admin   app_admin    pretender    service
+get_video_job             personal  denied  allowed  empty        empty        empty        allowed      empty        allowed
+get_video_job             team      denied  allowed  empty        allowed      allowed      allowed      empty        allowed
+list_video_jobs           personal  denied  allowed  empty        empty        empty        allowed      empty        allowed
+list_video_jobs           team      denied  allowed  empty        allowed      allowed      allowed      empty        allowed
+list_video_job_events     personal  denied  allowed  empty        empty        empty        allowed      empty        allowed
+list_video_job_events     team      denied  allowed  empty        allowed      allowed      allowed      empty        allowed
+get_video_job_stats       personal  denied  allowed  empty        empty        empty        allowed      empty        allowed
+get_video_job_stats       team      denied  allowed  empty        allowed      allowed      allowed      empty        allowed
+create_video_jobs         personal  denied  allowed  allowed      allowed      allowed      allowed      allowed      invalid
+create_video_jobs         team      denied  allowed  not_allowed  allowed      allowed      not_allowed  not_allowed  invalid
+create_for_the_owner      personal  denied  allowed  not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  allowed
+create_for_the_owner      team      denied  allowed  not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  allowed
+cancel_video_job          personal  denied  allowed  not_found    not_found    not_found    allowed      not_found    allowed
+cancel_video_job          team      denied  allowed  not_found    not_allowed  allowed      allowed      not_found    allowed
+cancel_again              personal  denied  allowed  not_found    not_found    not_found    allowed      not_found    allowed
+cancel_again              team      denied  allowed  not_found    not_allowed  allowed      allowed      not_found    allowed
+retry_video_job           personal  denied  allowed  not_found    not_found    not_found    allowed      not_found    allowed
+retry_video_job           team      denied  allowed  not_found    not_allowed  allowed      allowed      not_found    allowed
+delete_video_job          personal  denied  allowed  not_found    not_found    not_found    allowed      not_found    allowed
+delete_video_job          team      denied  allowed  not_found    not_allowed  allowed      allowed      not_found    allowed
+clear_video_jobs          personal  denied  allowed  empty        empty        empty        allowed      empty        allowed
+clear_video_jobs          team      denied  allowed  empty        empty        allowed      allowed      empty        allowed
+bulk_update_video_jobs    personal  denied  allowed  not_found    not_found    not_found    allowed      not_found    allowed
+bulk_update_video_jobs    team      denied  allowed  not_found    not_allowed  allowed      allowed      not_found    allowed
+bulk_update_by_filter     personal  denied  allowed  empty        empty        empty        allowed      empty        allowed
+bulk_update_by_filter     team      denied  allowed  empty        not_allowed  allowed      allowed      empty        allowed
+claim_video_jobs          personal  denied  denied   denied       denied       denied       denied       denied       allowed
+claim_video_jobs          team      denied  denied   denied       denied       denied       denied       denied       allowed
+start_video_job           personal  denied  denied   denied       denied       denied       denied       denied       allowed
+start_video_job           team      denied  denied   denied       denied       denied       denied       denied       allowed
+heartbeat_video_jobs      personal  denied  denied   denied       denied       denied       denied       denied       allowed
+heartbeat_video_jobs      team      denied  denied   denied       denied       denied       denied       denied       allowed
+complete_video_job        personal  denied  denied   denied       denied       denied       denied       denied       allowed
+complete_video_job        team      denied  denied   denied       denied       denied       denied       denied       allowed
+fail_video_job            personal  denied  denied   denied       denied       denied       denied       denied       allowed
+fail_video_job            team      denied  denied   denied       denied       denied       denied       denied       allowed
+release_video_job         personal  denied  denied   denied       denied       denied       denied       denied       allowed
+release_video_job         team      denied  denied   denied       denied       denied       denied       denied       allowed
+confirm_video_job_cancel  personal  denied  denied   denied       denied       denied       denied       denied       allowed
+confirm_video_job_cancel  team      denied  denied   denied       denied       denied       denied       denied       allowed
+update_video_job_status   personal  denied  denied   denied       denied       denied       denied       denied       allowed
+update_video_job_status   team      denied  denied   denied       denied       denied       denied       denied       allowed
+recover_video_jobs        personal  denied  denied   denied       denied       denied       denied       denied       allowed
+find_stuck_video_jobs     personal  denied  denied   denied       denied       denied       denied       denied       allowed
+check_video_jobs          personal  denied  denied   denied       denied       denied       denied       denied       allowed
+"""
+
+TABLES = """
+operation                      job       anon    owner    other    member   team_admin  app_admin  pretender  service
+select_video_jobs              personal  denied  allowed  empty    empty    empty       allowed    empty      allowed
+select_video_jobs              team      denied  allowed  empty    allowed  allowed     allowed    empty      allowed
+insert_video_jobs              personal  denied  allowed  allowed  allowed  allowed     allowed    allowed    invalid
+insert_video_jobs              team      denied  allowed  denied   allowed  allowed     denied     denied     invalid
+insert_video_jobs_of_owner     personal  denied  allowed  denied   denied   denied      denied     denied     allowed
+insert_video_jobs_of_owner     team      denied  allowed  denied   denied   denied      denied     denied     allowed
+update_video_jobs              personal  denied  denied   denied   denied   denied      denied     denied     allowed
+update_video_jobs              team      denied  denied   denied   denied   denied      denied     denied     allowed
+delete_video_jobs              personal  denied  denied   denied   denied   denied      denied     denied     allowed
+delete_video_jobs              team      denied  denied   denied   denied   denied      denied     denied     allowed
+select_video_job_events        personal  denied  allowed  empty    empty    empty       allowed    empty      allowed
+select_video_job_events        team      denied  allowed  empty    allowed  allowed     allowed    empty      allowed
+insert_video_job_events        personal  denied  denied   denied   denied   denied      denied     denied     allowed
+update_video_job_events        personal  denied  denied   denied   denied   denied      denied     denied     denied
+delete_video_job_events        personal  denied  denied   denied   denied   denied      denied     denied     allowed
+select_teams                   team      denied  allowed  empty    allowed  allowed     empty      empty      allowed
+insert_teams                   team      denied  denied   denied   denied   denied      denied     denied     allowed
+update_teams                   team      denied  denied   denied   denied   denied      denied     denied     allowed
+delete_teams                   team      denied  denied   denied   denied   denied      denied     denied     allowed
+select_team_members            team      denied  allowed  empty    allowed  allowed     empty      empty      allowed
+insert_team_members            team      denied  denied   denied   denied   denied      denied     denied     allowed
+update_team_members            team      denied  denied   denied   denied   denied      denied     denied     allowed
+delete_team_members            team      denied  denied   denied   denied   denied      denied     denied     allowed
+"""
+
+# With a value that the constraints accept, so that only the right decides. "generated": nobody can
+# set it, which Postgres says before it looks at rights. "user" is each of the six signed-in people.
+COLUMNS = """
+column               value                   anon       user_insert  user_update  service
+id                   "new"                   denied     allowed      denied       allowed
+seq                  7                       generated  generated    generated    generated
+user_id              "self"                  denied     allowed      denied       allowed
+team_id              null                    denied     allowed      denied       allowed
+tenant_id            "self"                  generated  generated    generated    generated
+queue                "films"                 denied     allowed      denied       allowed
+pipeline             "renditions"            denied     allowed      denied       allowed
+status               "queued"                denied     denied       denied       allowed
+priority             9                       denied     allowed      denied       allowed
+run_at               "2030-01-01T00:00:00Z"  denied     allowed      denied       allowed
+attempt              1                       denied     denied       denied       allowed
+max_attempts         25                      denied     allowed      denied       allowed
+lost_count           0                       denied     denied       denied       allowed
+run_token            9                       denied     denied       denied       allowed
+progress             50                      denied     denied       denied       allowed
+progress_detail      {}                      denied     denied       denied       allowed
+stage                "probe"                 denied     denied       denied       allowed
+original_filename    "a.mp4"                 denied     allowed      denied       allowed
+original_filesize    10                      denied     allowed      denied       allowed
+source_url           "a.mp4"                 denied     allowed      denied       allowed
+clip_count           3                       denied     allowed      denied       allowed
+quality_preset       "pro"                   denied     allowed      denied       allowed
+enhancement_level    "basic"                 denied     allowed      denied       allowed
+platform_target      "tiktok"                denied     allowed      denied       allowed
+settings             {"a":1}                 denied     allowed      denied       allowed
+resource_type        "upload"                denied     allowed      denied       allowed
+resource_id          "x"                     denied     allowed      denied       allowed
+resource_name        "x"                     denied     allowed      denied       allowed
+resource_parent_id   null                    denied     allowed      denied       allowed
+output_files         []                      denied     denied       denied       allowed
+error_code           "x"                     denied     denied       denied       allowed
+error_message        "x"                     denied     denied       denied       allowed
+worker_id            "x"                     denied     denied       denied       allowed
+idempotency_key      "new"                   denied     allowed      denied       allowed
+cancel_requested_at  null                    denied     denied       denied       allowed
+created_at           "2030-01-01T00:00:00Z"  denied     denied       denied       allowed
+updated_at           "2030-01-01T00:00:00Z"  denied     denied       denied       allowed
+started_at           "2030-01-01T00:00:00Z"  denied     denied       denied       allowed
+completed_at         null                    denied     denied       denied       allowed
+cancelled_at         null                    denied     denied       denied       allowed
+processing_time      1.5                     denied     denied       denied       allowed
+"""
+
+_CODES = {
+    "42501": "denied",
+    "VJ001": "not_found",
+    "VJ004": "invalid",
+    "VJ005": "not_allowed",
+    "23502": "invalid",
+    "428C9": "generated",
+}
+_USERS = tuple(PEOPLE)
+
+
+def rows_of(table: str) -> list[Json]:
+    """Return a literal table's lines, by the names in its first line."""
+    names, *lines = (line.split() for line in table.strip().splitlines())
+    return [dict(zip(names, line, strict=True)) for line in lines]
+
+
+def matrix(table: str) -> pytest.MarkDecorator:
+    """Run the test once for each line."""
+    lines = [
+        (line["operation"], line["job"], {role: line[role] for role in ROLES})
+        for line in rows_of(table)
+    ]
+    return pytest.mark.parametrize(
+        ("operation", "whose", "expected"), lines, ids=[f"{line[0]}-{line[1]}" for line in lines]
+    )
+
+
+@pytest.fixture
+def world(stack: LocalStack, database: str) -> Iterator[World]:
+    """The people and an empty database."""
+    world = World(stack, database)
+    yield world
+    world.close()
+
+
+def outcome(answer: httpx.Response) -> str:
+    """Return what an answer means, in the words of the tables above."""
+    body = answer.json() if answer.content else []
+    if not answer.is_success:
+        return _CODES.get(body["code"], f"{answer.status_code} {body}")
+    match body:
+        case [] | [{"total": 0}]:
+            return "empty"
+        case [{"outcome": "not_found" | "not_allowed" as told}]:
+            return told
+        case [{"verdict": verdict}] if verdict != "ok":
+            return verdict
+        case _:
+            return "allowed"
+
+
+_STATUS = {
+    "cancel_again": "cancelled",
+    "retry_video_job": "failed",
+    "delete_video_job": "failed",
+    "clear_video_jobs": "failed",
+    "heartbeat_video_jobs": "processing",
+    "complete_video_job": "processing",
+    "fail_video_job": "processing",
+    "release_video_job": "processing",
+    "confirm_video_job_cancel": "processing",
+    "recover_video_jobs": "overdue",
+    "find_stuck_video_jobs": "overdue",
+}
+
+
+def job_for(world: World, operation: str, whose: str) -> Json:
+    """Return a new job of the owner's to which the operation fits."""
+    status = _STATUS.get(operation, "queued")
+    if status == "overdue":
+        return world.new_job(whose, "processing", overdue=True)
+    if status == "cancelled":
+        job = world.new_job(whose)
+        world.ask("service", "POST", "rpc/cancel_video_job", {"job_id": job["id"]})
+        return world.stored(job)
+    return world.new_job(whose, status)
+
+
+def call_of(operation: str, job: Json) -> tuple[str, Json]:
+    """Return the function and the arguments of somebody who knows all about the job."""
+    this = {"job_id": job["id"]}
+    held = {**this, "run_token": 1}
+    mark = {"filter": {"queue": job["queue"]}}
+    key = "00000000-0000-4000-8000-0000000000c1"
+    known = {
+        "get_video_job": this,
+        "list_video_jobs": mark,
+        "list_video_job_events": this,
+        "get_video_job_stats": mark,
+        "create_video_jobs": {"jobs": [new_wish(job)]},
+        "create_for_the_owner": {"jobs": [new_wish(job, user_id=str(OWNER))]},
+        "cancel_video_job": this,
+        "cancel_again": this,
+        "retry_video_job": this,
+        "delete_video_job": this,
+        "clear_video_jobs": mark,
+        "bulk_update_video_jobs": {"changes": {"priority": 9}, "job_ids": [job["id"]]},
+        "bulk_update_by_filter": {"changes": {"priority": 9}, **mark},
+        "claim_video_jobs": {"worker": "w", "claim_key": key, "queues": [job["queue"]]},
+        "start_video_job": {**this, "worker": "w", "claim_key": key},
+        "heartbeat_video_jobs": {"beats": [held]},
+        "complete_video_job": held,
+        "fail_video_job": held,
+        "release_video_job": held,
+        "confirm_video_job_cancel": held,
+        "update_video_job_status": {**this, "status": "processing"},
+        "recover_video_jobs": {},
+        "find_stuck_video_jobs": {},
+        "check_video_jobs": {},
+    }
+    functions = {
+        "create_for_the_owner": "create_video_jobs",
+        "cancel_again": "cancel_video_job",
+        "bulk_update_by_filter": "bulk_update_video_jobs",
+    }
+    return functions.get(operation, operation), known[operation]
+
+
+@matrix(FUNCTIONS)
+def test_functions(world, operation, whose, expected):
+    """Each role gets from each function what the table says, and who gets nothing changes nothing."""
+    found, touched = {}, []
+    for role in ROLES:
+        job = job_for(world, operation, whose)
+        function, arguments = call_of(operation, job)
+
+        answer = world.ask(role, "POST", f"rpc/{function}", arguments)
+
+        found[role] = outcome(answer)
+        if found[role] != "allowed" and world.stored(job) != job:
+            touched.append(role)
+    assert found == expected
+    assert touched == []
+
+
+def test_every_function_stands_in_the_table(sql):
+    """No function of the API is without a line for it."""
+    functions = sql.execute(
+        "select p.proname from pg_proc p where p.pronamespace = 'public'::regnamespace"
+    )
+
+    names = {row["proname"] for row in functions}
+
+    job = {"id": None, "queue": None, "team_id": None}
+    assert names == {call_of(line["operation"], job)[0] for line in rows_of(FUNCTIONS)}
+
+
+def request_of(operation: str, job: Json, role: str) -> tuple[str, str, Any]:
+    """Return method, path and body of a request on the table that the operation names."""
+    verb, _, table = operation.partition("_")
+    table = table.removesuffix("_of_owner")
+    method = {"select": "GET", "insert": "POST", "update": "PATCH", "delete": "DELETE"}[verb]
+    caller = str(PEOPLE.get(role, OTHER))
+    place = {
+        "video_jobs": f"id=eq.{job['id']}",
+        "video_job_events": f"job_id=eq.{job['id']}",
+        "teams": f"id=eq.{TEAM}",
+        "team_members": f"team_id=eq.{TEAM}&user_id=eq.{OWNER}",
+    }[table]
+    row = {
+        "insert_video_jobs": {"team_id": job["team_id"], "source_url": "a.mp4"},
+        "insert_video_jobs_of_owner": {"team_id": job["team_id"], "user_id": str(OWNER)},
+        "update_video_jobs": {"priority": 9},
+        "insert_video_job_events": {"job_id": job["id"], "type": "completed"},
+        "update_video_job_events": {"type": "completed"},
+        "insert_teams": {"name": "Mine"},
+        "update_teams": {"name": "Mine"},
+        "insert_team_members": {"team_id": str(TEAM), "user_id": caller, "role": "admin"},
+        "update_team_members": {"role": "admin"},
+    }.get(operation)
+    return method, table if verb == "insert" else f"{table}?{place}", row
+
+
+@matrix(TABLES)
+def test_tables(world, operation, whose, expected):
+    """Each role gets from each table what the table says, and who gets nothing changes nothing."""
+    found, touched = {}, []
+    for role in ROLES:
+        job = world.new_job(whose)
+
+        answer = world.ask(role, *request_of(operation, job, role))
+
+        found[role] = outcome(answer)
+        if found[role] != "allowed" and world.stored(job) != job:
+            touched.append(role)
+    assert found == expected
+    assert touched == []
+
+
+def value_of(line: Json, role: str, job: Json) -> Any:
+    """Return the column's value, with the caller's or a new id where the table says so."""
+    value = json.loads(line["value"])
+    if value == "self":
+        return str(PEOPLE.get(role, OWNER))
+    return new_wish(job)["id"] if value == "new" else value
+
+
+@pytest.mark.parametrize("line", rows_of(COLUMNS), ids=lambda line: line["column"])
+def test_columns_of_an_insert(world, line):
+    """A user's insert may name the columns that are theirs, and no other; the service's all that are not generated."""
+    job = world.new_job("personal")
+    found = {}
+
+    for role in ROLES:
+        row = {"user_id": str(PEOPLE.get(role, OWNER)), line["column"]: value_of(line, role, job)}
+        found[role] = outcome(world.ask(role, "POST", "video_jobs", row))
+
+    by_users = dict.fromkeys(_USERS, line["user_insert"])
+    assert found == {"anon": line["anon"], **by_users, "service": line["service"]}
+
+
+@pytest.mark.parametrize("line", rows_of(COLUMNS), ids=lambda line: line["column"])
+def test_columns_of_an_update(world, line):
+    """No user may set any column of any job, not even of their own; the service may."""
+    found = {}
+
+    for role in ROLES:
+        job = world.new_job("team")
+        row = {line["column"]: value_of(line, role, job)}
+        found[role] = outcome(world.ask(role, "PATCH", f"video_jobs?id=eq.{job['id']}", row))
+
+    by_users = dict.fromkeys(_USERS, line["user_update"])
+    assert found == {"anon": line["anon"], **by_users, "service": line["service"]}
+
+
+def test_every_column_stands_in_the_table(sql):
+    """No column of a job is without a line for it."""
+    columns = sql.execute(
+        "select attname from pg_attribute where attrelid = 'public.video_jobs'::regclass and attnum > 0"
+    )
+
+    names = [row["attname"] for row in columns]
+
+    assert names == [line["column"] for line in rows_of(COLUMNS)]
+
+
+# Tokens
+
+
+def test_an_expired_token_is_refused(world, stack):
+    """A token that ended ten minutes ago opens nothing."""
+    token = stack.user_token(OWNER, expires_in=timedelta(minutes=-10))
+
+    answer = world.ask_with(token, "GET", "video_jobs")
+
+    assert answer.status_code == 401
+    assert answer.json()["code"] == "PGRST301"
+
+
+def test_a_token_signed_by_somebody_else_is_refused(world):
+    """Claims of an admin and of the service, signed with another secret, open nothing."""
+    forged = [
+        jwt.encode({"sub": str(OWNER), "role": role, "exp": 4_102_444_800}, "x" * 64)
+        for role in ("authenticated", "service_role")
+    ]
+
+    answers = [world.ask_with(token, "GET", "video_jobs") for token in forged]
+
+    assert [answer.status_code for answer in answers] == [401, 401]
+
+
+def test_a_token_without_a_signature_is_refused(world):
+    """The algorithm "none" opens nothing."""
+    token = jwt.encode({"sub": str(OWNER), "role": "service_role"}, None, algorithm="none")
+
+    answer = world.ask_with(token, "GET", "video_jobs")
+
+    assert answer.status_code == 401
+
+
+def test_a_token_of_another_database_role_is_refused(world, stack):
+    """Not even a well-signed token makes its bearer the owner of the database."""
+    token = jwt.encode({"role": "postgres", "exp": 4_102_444_800}, stack.jwt_secret)
+
+    answer = world.ask_with(token, "GET", "video_jobs")
+
+    assert answer.status_code in {401, 403}
+    assert answer.json()["code"] == "42501"
+
+
+def test_a_token_of_nobody_sees_and_makes_nothing(world, stack):
+    """A signed token that names no user has no jobs, and cannot create any, for anybody."""
+    job = world.new_job("team")
+    claims = {"role": "authenticated", "exp": 4_102_444_800}
+    token = jwt.encode(claims, stack.jwt_secret)
+    wishes = {"jobs": [new_wish(job, user_id=str(OWNER))]}
+
+    seen = world.ask_with(token, "GET", "video_jobs")
+    made = world.ask_with(token, "POST", "rpc/create_video_jobs", wishes)
+    cancelled = world.ask_with(token, "POST", "rpc/cancel_video_job", {"job_id": job["id"]})
+
+    assert seen.json() == []
+    assert (outcome(made), outcome(cancelled)) == ("not_allowed", "not_found")
+
+
+# The schema behind
+
+
+@pytest.mark.parametrize("role", ["owner", "app_admin", "service"])
+@pytest.mark.parametrize("path", ["leases", "settings", "checkpoints", "transitions"])
+def test_the_internal_tables_cannot_be_reached(world, role, path):
+    """PostgREST does not serve the schema videojobs, by its name or without it."""
+    without_name = world.ask(role, "GET", path)
+    by_name = world.ask_with(world.tokens[role], "GET", path, **{"Accept-Profile": "videojobs"})
+
+    assert without_name.status_code == 404
+    assert by_name.status_code == 406
+    assert by_name.json()["code"] == "PGRST106"
+
+
+@pytest.mark.parametrize("role", ["owner", "service"])
+@pytest.mark.parametrize(
+    "function", ["change_job", "cancel_job", "delete_jobs", "is_service", "condition"]
+)
+def test_the_internal_functions_cannot_be_called(world, role, function):
+    """PostgREST does not serve the functions of the schema videojobs."""
+    without_name = world.ask(role, "POST", f"rpc/{function}", {})
+    by_name = world.ask_with(
+        world.tokens[role], "POST", f"rpc/{function}", {}, **{"Content-Profile": "videojobs"}
+    )
+
+    assert without_name.status_code == 404
+    assert by_name.status_code == 406
+
+
+# What a browser does
+
+
+def test_a_row_inserted_by_a_browser_is_a_proper_job(world):
+    """An insert as supabase-js sends it gives a queued job of the caller's, with its event, that a worker can claim."""
+    row = {"source_url": "uploads/a.mp4", "queue": "browser", "clip_count": 3}
+
+    (job,) = world.ask("owner", "POST", "video_jobs", row).json()
+
+    events = world.ask("owner", "GET", f"video_job_events?job_id=eq.{job['id']}").json()
+    claim = {"worker": "w", "claim_key": job["id"], "queues": ["browser"]}
+    (lease,) = world.ask("service", "POST", "rpc/claim_video_jobs", claim).json()
+    assert (job["user_id"], job["status"], job["run_token"]) == (str(OWNER), "queued", 0)
+    assert [(event["type"], event["actor_id"]) for event in events] == [("created", str(OWNER))]
+    assert lease["job"]["id"] == job["id"]
+
+
+def test_a_browsers_upsert_can_create_and_cannot_change(world):
+    """With "ignore-duplicates" the second insert does nothing; with "merge-duplicates" it is refused."""
+    job = world.new_job("personal")
+    row = {"id": job["id"], "priority": 9}
+    token = world.tokens["owner"]
+
+    ignored = world.ask_with(
+        token, "POST", "video_jobs", row, Prefer="resolution=ignore-duplicates"
+    )
+    merged = world.ask_with(token, "POST", "video_jobs", row, Prefer="resolution=merge-duplicates")
+
+    assert ignored.is_success
+    assert outcome(merged) == "denied"
+    assert world.stored(job) == job
+
+
+# The same on a direct connection, where the role and the claims are set by hand
+
+
+@pytest.mark.parametrize("role", _USERS)
+def test_policies_hold_on_a_direct_connection(world, role):
+    """Without PostgREST, a user's rows are their own, their teams' and, for an admin, all."""
+    world.new_job("personal")
+    world.new_job("team")
+
+    (seen,) = world.as_role(role, "select count(*) from public.video_jobs")
+
+    assert (
+        seen
+        == {
+            "owner": (2,),
+            "other": (0,),
+            "member": (1,),
+            "team_admin": (1,),
+            "app_admin": (2,),
+            "pretender": (0,),
+        }[role]
+    )
+
+
+@pytest.mark.parametrize("role", ["anon", *_USERS])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select * from videojobs.leases",
+        "select * from videojobs.settings",
+        "select * from videojobs.memberships('00000000-0000-4000-8000-000000000001')",
+        "select videojobs.lease_jobs(array[]::uuid[], 'w', gen_random_uuid(), 60, null)",
+        "select videojobs.end_attempt(null, 'completed')",
+        "select * from public.claim_video_jobs('w', gen_random_uuid())",
+        "select nextval('public.video_jobs_seq_seq')",
+        "update public.video_jobs set status = 'completed' returning 1",
+        "truncate public.video_jobs",
+    ],
+)
+def test_internals_are_closed_on_a_direct_connection(world, role, statement):
+    """Without PostgREST, no user reads leases, becomes a worker or writes a row."""
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        world.as_role(role, statement)
+
+
+@pytest.mark.parametrize("role", ["other", "member", "team_admin", "pretender"])
+@pytest.mark.parametrize(
+    "changes", ['{"priority": 9}', '{"queue": "mine"}', '{"status": "cancelled"}']
+)
+def test_a_stranger_cannot_change_a_job_behind_the_api(world, role, changes):
+    """The definer function under the bulk update finds no job for who may not see it, a team's admin included."""
+    job = world.new_job("personal")
+
+    ((told, status),) = world.as_role(
+        role, "select outcome, status from videojobs.change_job(%s, %s, false)", job["id"], changes
+    )
+
+    assert (told, status) == ("not_found", None)
+    assert world.stored(job) == job
+
+
+@pytest.mark.parametrize("role", ["owner", "other", "member", "team_admin", "pretender"])
+def test_the_right_to_change_is_never_unknown(world, role):
+    """It is true or false and never NULL, which "if not ..." would let pass."""
+    query = """
+        select videojobs.may_change(whose.user_id, whose.team_id)
+        from (values (null::uuid, null::uuid), (%s, null), (null, %s)) whose (user_id, team_id)
+    """
+
+    answers = world.as_role(role, query, OTHER, TEAM)
+
+    assert {answer for (answer,) in answers} <= {True, False}
+
+
+# Grants
+
+
+CALLABLE = {
+    "anon": "",
+    "authenticated": """
+        public.bulk_update_video_jobs
+        public.cancel_video_job
+        public.clear_video_jobs
+        public.create_video_jobs
+        public.delete_video_job
+        public.get_video_job
+        public.get_video_job_stats
+        public.list_video_job_events
+        public.list_video_jobs
+        public.retry_video_job
+        videojobs.cancel_job
+        videojobs.change_job
+        videojobs.check_owners
+        videojobs.condition
+        videojobs.delete_job
+        videojobs.delete_jobs
+        videojobs.is_admin
+        videojobs.is_service
+        videojobs.job_of_wish
+        videojobs.may_change
+        videojobs.my_admin_team_ids
+        videojobs.my_team_ids
+        videojobs.retry_job
+        videojobs.uuid7
+    """,
+    "service_role": """
+        public.bulk_update_video_jobs
+        public.cancel_video_job
+        public.check_video_jobs
+        public.claim_video_jobs
+        public.clear_video_jobs
+        public.complete_video_job
+        public.confirm_video_job_cancel
+        public.create_video_jobs
+        public.delete_video_job
+        public.fail_video_job
+        public.find_stuck_video_jobs
+        public.get_video_job
+        public.get_video_job_stats
+        public.heartbeat_video_jobs
+        public.list_video_job_events
+        public.list_video_jobs
+        public.recover_video_jobs
+        public.release_video_job
+        public.retry_video_job
+        public.start_video_job
+        public.update_video_job_status
+        videojobs.cancel_job
+        videojobs.change_job
+        videojobs.check_owners
+        videojobs.condition
+        videojobs.delete_job
+        videojobs.delete_jobs
+        videojobs.end_attempt
+        videojobs.give_up_lease
+        videojobs.is_admin
+        videojobs.is_service
+        videojobs.job_of_wish
+        videojobs.job_to_change
+        videojobs.lease_jobs
+        videojobs.leases_of_claim
+        videojobs.may_change
+        videojobs.may_see
+        videojobs.my_admin_team_ids
+        videojobs.my_team_ids
+        videojobs.refuse_transition
+        videojobs.retry_delay
+        videojobs.retry_job
+        videojobs.schema_version
+        videojobs.settled_before
+        videojobs.uuid7
+    """,
+}
+
+RELATIONS = """
+relation                    anon  authenticated  service_role
+public.team_members         -     select         select,insert,update,delete
+public.teams                -     select         select,insert,update,delete
+public.video_job_events     -     select         select,insert,delete
+public.video_jobs           -     select         select,insert,update,delete
+videojobs.checkpoints       -     -              select,insert,update,delete
+videojobs.leases            -     -              select,insert,update,delete
+videojobs.settings          -     -              select,update
+videojobs.transitions       -     -              select
+"""
+
+
+@pytest.mark.parametrize("role", CALLABLE)
+def test_every_function_is_granted_to_whom_it_is_meant_for(sql, role):
+    """A role can call the functions of this list and no other: a new one must be decided on here."""
+    functions = sql.execute(
+        """
+        select p.pronamespace::regnamespace || '.' || p.proname as name
+        from pg_proc p
+        where p.pronamespace in ('public'::regnamespace, 'videojobs'::regnamespace)
+          and has_function_privilege(%s, p.oid, 'execute')
+        """,
+        (role,),
+    )
+
+    names = sorted(row["name"] for row in functions)
+
+    assert names == CALLABLE[role].split()
+
+
+def test_every_table_is_granted_to_whom_it_is_meant_for(sql):
+    """A role has the rights of this list on whole tables and no other: a new table must be decided on here."""
+    tables = sql.execute(
+        """
+        select c.relnamespace::regnamespace || '.' || c.relname as relation, role.name as role,
+          coalesce(string_agg(wish.name, ',' order by wish.position)
+            filter (where has_table_privilege(role.name, c.oid, wish.name)), '-') as granted
+        from pg_class c,
+          unnest(array['anon', 'authenticated', 'service_role']) role (name),
+          unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger'])
+            with ordinality wish (name, position)
+        where c.relnamespace in ('public'::regnamespace, 'videojobs'::regnamespace) and c.relkind in ('r', 'v', 'm', 'f', 'p')
+        group by 1, 2
+        """
+    )
+
+    found = {(row["relation"], row["role"]): row["granted"] for row in tables}
+
+    assert found == {
+        (line["relation"], role): line[role]
+        for line in rows_of(RELATIONS)
+        for role in ("anon", "authenticated", "service_role")
+    }
+
+
+def test_nobody_has_rights_on_sequences(sql):
+    """The counters behind the identity columns are nobody's to read or to set."""
+    granted = sql.execute(
+        """
+        select c.oid::regclass::text, role, wish
+        from pg_class c,
+          unnest(array['anon', 'authenticated', 'service_role']) role,
+          unnest(array['usage', 'select', 'update']) wish
+        where c.relnamespace in ('public'::regnamespace, 'videojobs'::regnamespace)
+          and case when c.relkind = 'S' then has_sequence_privilege(role, c.oid, wish) end
+        """
+    ).fetchall()
+
+    assert granted == []
+
+
+def test_no_definer_function_can_be_called_through_the_api(sql):
+    """The schema public holds no SECURITY DEFINER function (the linter's 0028 and 0029, which the CLI lacks)."""
+    found = sql.execute(
+        "select proname from pg_proc where pronamespace = 'public'::regnamespace and prosecdef"
+    ).fetchall()
+
+    assert found == []
+
+
+def test_every_function_has_an_empty_search_path(sql):
+    """No function of ours can be led to objects of another schema."""
+    found = sql.execute(
+        """
+        select p.oid::regprocedure::text
+        from pg_proc p
+        where p.pronamespace in ('public'::regnamespace, 'videojobs'::regnamespace)
+          and not coalesce('search_path=""' = any (p.proconfig), false)
+        """
+    ).fetchall()
+
+    assert found == []
+
+
+def test_every_public_table_has_row_level_security(sql):
+    """No table that PostgREST serves is without policies."""
+    found = sql.execute(
+        """
+        select c.relname from pg_class c
+        where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and not c.relrowsecurity
+        """
+    ).fetchall()
+
+    assert found == []
+
+
+def test_the_service_role_passes_the_policies(sql):
+    """service_role bypasses row level security, without which workers would see no job."""
+    row = sql.execute("select rolbypassrls from pg_roles where rolname = 'service_role'").fetchone()
+
+    assert row == {"rolbypassrls": True}
