@@ -1,0 +1,146 @@
+"""Media made by ffmpeg, tiny and once for the session, and an independent look at results."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import imageio_ffmpeg
+import pytest
+
+from videojobs.pipelines.source import AudioFacts, SourceFacts, VideoFacts
+from videojobs.processor import VideoProcessor
+
+PICTURE = ("-f", "lavfi", "-i", "testsrc2=size=320x180:rate=30:duration=4")
+# Bursts of tone with pauses between, at about the loudness of a quiet voice.
+VOICE = ("-f", "lavfi", "-i", "aevalsrc=0.05*sin(440*2*PI*t)*lt(mod(t\\,1)\\,0.7):d=4:s=48000")
+HALVES = (
+    "-f",
+    "lavfi",
+    "-i",
+    "color=red:size=160x180:rate=30:duration=3[a];color=blue:size=160x180:rate=30:duration=3[b];"
+    "[a][b]hstack",
+)
+FAST = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "30")
+PQ = "log-level=error:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc"
+
+RECIPES: dict[str, tuple[str, ...]] = {
+    "voice.mp4": (*PICTURE, *VOICE, *FAST, "-c:a", "aac", "-movflags", "+faststart"),
+    "silent.mp4": (*PICTURE, *FAST),
+    "stereo.mkv": (*PICTURE, *VOICE, *FAST, "-c:a", "aac", "-ac", "2"),
+    "tall.mp4": (*PICTURE, "-vf", "scale=180:320,setsar=1", *FAST),
+    "odd.mkv": (*PICTURE, "-vf", "scale=321:181,setsar=1", "-c:v", "ffv1"),
+    "halves.mp4": (*HALVES, *FAST),
+    "anamorphic.mp4": (*PICTURE, "-vf", "setsar=4/3", *FAST),
+    "interlaced.mp4": (*PICTURE, *FAST, "-flags", "+ilme+ildct", "-x264-params", "tff=1"),
+    "uneven.mp4": (*PICTURE, "-vf", "select=lt(n\\,60)+not(mod(n\\,3))", "-fps_mode", "vfr", *FAST),
+    "hdr.mp4": (*PICTURE, "-c:v", "libx265", "-preset", "ultrafast", "-pix_fmt", "yuv420p10le",
+                "-x265-params", PQ, "-t", "2"),
+    "music.m4a": (*VOICE, "-c:a", "aac"),
+}  # fmt: skip
+
+Make = Callable[[str], Path]
+
+
+def ffmpeg(*arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", "-y"]
+    return subprocess.run([*command, *map(str, arguments)], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """Gives the path of a file by its name in RECIPES, made when first asked for."""
+    folder = tmp_path_factory.mktemp("media")
+
+    def make(name: str) -> Path:
+        path = folder / name
+        if not path.exists():
+            ffmpeg(*RECIPES[name], path)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def turned(media: Make) -> Path:
+    """Red left and blue right as stored, and a note that it is to be turned by a quarter."""
+    path = media("halves.mp4").with_name("turned.mp4")
+    ffmpeg("-display_rotation", "90", "-i", media("halves.mp4"), "-c", "copy", path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def without_duration(media: Make) -> Path:
+    """As a browser records: a header that could not be completed afterwards."""
+    path = media("stereo.mkv").with_name("recording.mkv")
+    path.write_bytes(
+        ffmpeg("-i", media("stereo.mkv"), "-c", "copy", "-f", "matroska", "-live", "1", "-").stdout
+    )
+    return path
+
+
+@pytest.fixture
+def work_dir(tmp_path: Path) -> Path:
+    return tmp_path / "work"
+
+
+@pytest.fixture
+def processor(work_dir: Path) -> VideoProcessor:
+    return VideoProcessor(work_dir=work_dir, cores=2)
+
+
+def _pixel(frame: Any, x: int, y: int) -> tuple[int, int, int]:
+    plane = frame.reformat(format="rgb24", src_colorspace=1).planes[0]
+    place = y * plane.line_size + 3 * x
+    red, green, blue = bytes(plane)[place : place + 3]
+    return red, green, blue
+
+
+@pytest.fixture(scope="session")
+def look() -> Callable[[Path], dict[str, Any]]:
+    """An independent look at a file, with none of our own code."""
+
+    def facts(path: Path) -> dict[str, Any]:
+        with av.open(str(path)) as container:
+            video = container.streams.video[0]
+            frames = list(container.decode(video))
+            middle = frames[len(frames) // 2]
+            width, height = middle.width, middle.height
+            sounds = container.streams.audio
+            return {
+                "size": (frames[0].width, frames[0].height),
+                "codec": video.codec_context.name,
+                "pixels": video.codec_context.pix_fmt,
+                "aspect": video.sample_aspect_ratio,
+                "rate": video.average_rate,
+                "frames": len(frames),
+                "seconds": len(frames) / float(video.average_rate or 1),
+                "channels": [sound.codec_context.layout.nb_channels for sound in sounds],
+                "top": _pixel(middle, width // 2, 10),
+                "bottom": _pixel(middle, width // 2, height - 10),
+                "left": _pixel(middle, 10, height // 2),
+                "right": _pixel(middle, width - 10, height // 2),
+                "transfer": int(frames[0].color_trc),
+                "interlaced": bool(frames[0].interlaced_frame),
+            }
+
+    return facts
+
+
+@pytest.fixture
+def facts() -> SourceFacts:
+    """An ordinary phone video: 60 s, 1080p30, stereo."""
+    return SourceFacts(
+        container="mov,mp4,m4a,3gp,3g2,mj2",
+        size_bytes=50_000_000,
+        duration_seconds=60.0,
+        stream_count=2,
+        video=VideoFacts(
+            stream_index=0, codec="h264", width=1920, height=1080, frame_rate=Fraction(30)
+        ),
+        audio=AudioFacts(stream_index=1, codec="aac", sample_rate=48000, channels=2),
+    )

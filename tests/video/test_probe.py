@@ -1,0 +1,159 @@
+"""A source is looked at by a process of its own, which a bad file may end."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from videojobs.errors import ProcessingCancelledError, ProcessingError
+from videojobs.media.inspector import Inspector
+
+Make = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def inspector() -> Iterator[Inspector]:
+    with Inspector() as inspector:
+        yield inspector
+
+
+def test_picture_and_sound_are_found(inspector: Inspector, media: Make):
+    """All that a plan needs."""
+    facts = inspector.source(media("voice.mp4"))
+
+    assert facts.video is not None
+    assert facts.audio is not None
+    assert (facts.video.codec, facts.video.width, facts.video.height) == ("h264", 320, 180)
+    assert (facts.video.frame_rate, facts.duration_seconds) == (Fraction(30), 4.0)
+    assert (facts.audio.codec, facts.audio.channels) == ("aac", 1)
+
+
+def test_rotation_is_found(inspector: Inspector, turned: Path):
+    """The picture is upright although it is stored lying."""
+    facts = inspector.source(turned)
+
+    assert facts.video is not None
+    assert facts.video.upright_size == (180, 320)
+
+
+@pytest.mark.parametrize(
+    ("name", "fact", "value"),
+    [
+        ("anamorphic.mp4", "sample_aspect_ratio", Fraction(4, 3)),
+        ("interlaced.mp4", "is_interlaced", True),
+        ("voice.mp4", "is_interlaced", False),
+        ("hdr.mp4", "transfer", "smpte2084"),
+        ("hdr.mp4", "matrix", "bt2020"),
+        ("odd.mkv", "width", 321),
+    ],
+)
+def test_what_changes_the_plan_is_found(
+    inspector: Inspector, media: Make, name: str, fact: str, value: object
+):
+    """Pixels' shape, fields, HDR and odd sizes."""
+    facts = inspector.source(media(name))
+
+    assert getattr(facts.video, fact) == value
+
+
+def test_a_duration_that_the_header_lacks_is_measured(inspector: Inspector, without_duration: Path):
+    """Browsers record without knowing how long it will be."""
+    facts = inspector.source(without_duration)
+
+    assert facts.duration_seconds == pytest.approx(4.0, abs=0.05)
+
+
+def test_a_broken_upload_is_known_by_its_index(inspector: Inspector, media: Make, tmp_path: Path):
+    """The index at the front names bytes that never came."""
+    whole = media("voice.mp4").read_bytes()
+    (tmp_path / "half.mp4").write_bytes(whole[: len(whole) // 2])
+
+    facts = inspector.source(tmp_path / "half.mp4")
+
+    assert facts.is_cut_short
+
+
+def test_sound_alone_has_no_video(inspector: Inspector, media: Make):
+    """It is a fact, not an error, of the probe."""
+    facts = inspector.source(media("music.m4a"))
+
+    assert facts.video is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("notes.mp4", b"these are my notes, and no video at all\n" * 100),
+        ("zeros.mp4", bytes(100_000)),
+        ("list.mp4", b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile:///etc/passwd\n"),
+        ("list.ffconcat", b"ffconcat version 1.0\nfile voice.mp4\n"),
+        ("list.sdp", b"v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n"),
+    ],
+)
+def test_what_is_no_video_is_refused(
+    inspector: Inspector, tmp_path: Path, name: str, content: bytes
+):
+    """Playlists and scripts name other files; no name makes them videos."""
+    (tmp_path / name).write_bytes(content)
+
+    with pytest.raises(ProcessingError) as refused:
+        inspector.source(tmp_path / name)
+
+    assert (refused.value.code, refused.value.retryable) == ("corrupt_source", False)
+    assert "export it again" in str(refused.value)
+
+
+def test_a_file_that_ends_its_reader_is_refused_and_the_next_is_read(
+    inspector: Inspector, media: Make
+):
+    """The worker lives on, and so does the inspector."""
+    inspector.source(media("silent.mp4"))
+    process = inspector._process
+    assert process is not None
+    os.kill(process.pid, signal.SIGSEGV)
+    process.wait()
+
+    facts = inspector.source(media("silent.mp4"))
+
+    assert facts.duration_seconds == 4.0
+
+
+def test_a_look_ends_when_it_is_to_stop(media: Make):
+    """A cancellation does not wait for a slow file."""
+    with Inspector(should_stop=lambda: True) as inspector:
+        with pytest.raises(ProcessingCancelledError):
+            inspector.source(media("silent.mp4"))
+
+        assert inspector._process is None
+
+
+def test_a_finished_file_that_lost_its_end_is_noticed(
+    inspector: Inspector, media: Make, tmp_path: Path
+):
+    """Its index, in front, is whole; its data is not."""
+    whole = media("voice.mp4").read_bytes()
+    (tmp_path / "clip_01.mp4.part").write_bytes(whole[:-1000])
+
+    facts = inspector.output(tmp_path / "clip_01.mp4.part", "video")
+
+    assert not facts.is_whole
+
+
+def test_a_finished_file_that_is_damaged_does_not_decode(
+    inspector: Inspector, media: Make, tmp_path: Path
+):
+    """Flipped bytes in a keyframe are found although the container is fine."""
+    damaged = bytearray(media("silent.mp4").read_bytes())
+    start = damaged.index(b"mdat") + 1000
+    damaged[start : start + 600] = bytes(byte ^ 0xFF for byte in damaged[start : start + 600])
+    (tmp_path / "clip_01.mp4.part").write_bytes(damaged)
+
+    facts = inspector.output(tmp_path / "clip_01.mp4.part", "video")
+
+    assert facts.is_whole
+    assert facts.decode_error
