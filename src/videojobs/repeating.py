@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any, TypeVar
-
-from tenacity import AsyncRetrying, RetryCallState, Retrying
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from videojobs import retries
 from videojobs.calls import Call
 from videojobs.errors import VideoJobsError
 from videojobs.retries import Failure
 from videojobs.transports import AsyncTransport, Transport
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 T = TypeVar("T")
 logger = logging.getLogger("videojobs")
@@ -33,6 +34,8 @@ def perform(transport: Transport, call: Call[T], deadline_seconds: float) -> T:
         except Failure as failure:
             return policy.done_before(failure)
 
+    from tenacity import Retrying  # on the first failure, so that imports stay fast
+
     return Retrying(**policy.options())(again)
 
 
@@ -50,6 +53,8 @@ async def perform_async(transport: AsyncTransport, call: Call[T], deadline_secon
             return call.decode(await transport.send(call))
         except Failure as failure:
             return policy.done_before(failure)
+
+    from tenacity import AsyncRetrying
 
     return await AsyncRetrying(**policy.options())(again)
 

@@ -48,7 +48,8 @@ class Settings:
     """Longer than Supabase's statement timeout (8 s), so that the database gives the error
     instead of an ambiguous broken connection."""
     deadline_seconds: float = 30.0
-    """A call and its repeats take no longer than this in all."""
+    """No repeat of a call begins later than this after the call did. The last one may still take
+    `read_timeout_seconds`."""
     pool_size: int = 10
     """Connections that one manager keeps at the most."""
 

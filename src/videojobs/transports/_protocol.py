@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import inspect
 import random
 import time
@@ -165,6 +164,8 @@ class AsyncPollingListener:
 
     async def wait(self, payloads: Collection[str], seconds: float) -> bool:
         """Sleep for 75 to 100 % of the time."""
+        import asyncio  # 30 ms that a sync program need not pay
+
         await asyncio.sleep(_jittered(seconds))
         return False
 

@@ -30,7 +30,7 @@ from psycopg_pool import (
 from videojobs.calls import Call
 from videojobs.errors import ConfigurationError
 from videojobs.models import Rows
-from videojobs.retries import Failure
+from videojobs.retries import Failure, closed
 from videojobs.settings import Settings
 from videojobs.transports import _psycopg as wire
 from videojobs.transports._protocol import (
@@ -244,6 +244,7 @@ class AsyncPostgresTransport:
         self._token: Token | None = None
         self._worked = False
         self._opening = asyncio.Lock()
+        self._closed = asyncio.Event()
         self._pool = self._new_pool()
 
     def _new_pool(self) -> AsyncConnectionPool[psycopg.AsyncConnection[DictRow]]:
@@ -279,6 +280,8 @@ class AsyncPostgresTransport:
             await self._pool.putconn(connection)
 
     async def _connection(self) -> psycopg.AsyncConnection[DictRow]:
+        if self._closed.is_set():
+            raise closed()
         if not self._worked:
             # Opened within the loop that uses it, and once.
             async with self._opening:
@@ -335,6 +338,7 @@ class AsyncPostgresTransport:
 
     async def close(self) -> None:
         if not self.is_user:
+            self._closed.set()  # a pool that was never opened would open after its close
             await self._pool.close()
 
 

@@ -1,0 +1,71 @@
+"""Drives an `AsyncVideoJobManager` from plain test code, so that each test is written once."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from videojobs import AsyncVideoJobManager
+
+
+class LoopThread:
+    """An event loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def run(self, awaitable: Any) -> Any:
+        """The awaitable's result, awaited on the loop."""
+        return asyncio.run_coroutine_threadsafe(_awaited(awaitable), self._loop).result()
+
+    def iterate(self, items: AsyncIterator[Any]) -> Iterator[Any]:
+        """The items, each awaited on the loop when it is asked for."""
+        try:
+            while True:
+                try:
+                    item = self.run(anext(items))
+                except StopAsyncIteration:
+                    return
+                yield item
+        finally:
+            self.run(items.aclose())  # pyright: ignore[reportAttributeAccessIssue]
+
+    def close(self) -> None:
+        """Stop the loop, and end the thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class BlockingManager:
+    """Looks like a `VideoJobManager` and is an `AsyncVideoJobManager`."""
+
+    def __init__(self, manager: AsyncVideoJobManager, loop: LoopThread) -> None:
+        self._manager = manager
+        self._loop = loop
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._manager, name)
+        return self._blocking(value) if inspect.ismethod(value) else value
+
+    def _blocking(self, method: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result = method(*args, **kwargs)
+            if inspect.isawaitable(result):
+                return self._loop.run(result)
+            if isinstance(result, AsyncIterator):
+                return self._loop.iterate(result)
+            if isinstance(result, AsyncVideoJobManager):
+                return BlockingManager(result, self._loop)
+            return result
+
+        return call
+
+
+async def _awaited(awaitable: Any) -> Any:
+    return await awaitable
