@@ -306,7 +306,9 @@ $$;
 -- Keeps the leases of a worker's jobs, all in one call, and takes their progress. The wide row of
 -- a job is written only when its progress moved by a whole percent or its stage changed.
 create function public.heartbeat_video_jobs(beats jsonb, lease_seconds double precision default 60)
-returns table (job_id uuid, verdict public.video_job_verdict, expires_at timestamptz)
+returns table (
+  job_id uuid, run_token bigint, verdict public.video_job_verdict, expires_at timestamptz
+)
 language plpgsql set search_path = ''
 as $$
 declare
