@@ -40,8 +40,9 @@ clean:
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("videojobs needs Python 3.11 or later, and $(PYTHON) is " + sys.version.split()[0] + "; run make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip build
+	@# A half-made one would stand in the way of every later try.
+	$(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --upgrade pip build \
+		|| { rm -rf $(VENV); exit 1; }
 
 dist/.built: $(SOURCES) | $(BIN)/python
 	rm -rf dist

@@ -147,7 +147,7 @@ isOneToOne: false
             }[]
                            },
 "complete_video_job":
-{ Args: { "job_id": string,"output_files"?: Json,"processing_seconds"?: number,"run_token"?: number }; Returns: {
+{ Args: { "detail"?: Json,"job_id": string,"output_files"?: Json,"processing_seconds"?: number,"run_token"?: number }; Returns: {
               "job": Json,"verdict": Database["public"]['Enums']["video_job_verdict"]
             }[]
                            },
@@ -323,7 +323,7 @@ isOneToOne: false
                            },
 "heartbeat_video_jobs":
 { Args: { "beats": Json,"lease_seconds"?: number }; Returns: {
-              "expires_at": string,"job_id": string,"verdict": Database["public"]['Enums']["video_job_verdict"]
+              "expires_at": string,"job_id": string,"run_token": number,"verdict": Database["public"]['Enums']["video_job_verdict"]
             }[]
                            },
 "list_video_job_events":

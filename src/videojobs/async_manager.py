@@ -435,6 +435,7 @@ class AsyncVideoJobManager:
         limit: int = 1,
         lease: timedelta | None = None,
         hard_limit: timedelta | None = None,
+        claim_key: UUID | None = None,
     ) -> list[Lease]:
         """Up to *limit* ready jobs are leased to the worker; an empty list if none is. Service only.
 
@@ -447,11 +448,13 @@ class AsyncVideoJobManager:
             limit: 1 to 100.
             lease: How long a silent worker keeps them; a minute if not given.
             hard_limit: How long an attempt may run even while its worker beats.
+            claim_key: Give the same again after an error: if only the reply was lost, the same
+                leases come. A new one if not given.
         """
         return await self.perform(
             calls.claim_jobs(
                 worker_id,
-                new_key(),
+                claim_key or new_key(),
                 queues=queues,
                 pipelines=pipelines,
                 limit=limit,
@@ -490,6 +493,8 @@ class AsyncVideoJobManager:
         job: Lease | VideoJob | UUID | str,
         output_files: Outputs = (),
         processing_time: float | None = None,
+        *,
+        detail: Mapping[str, Any] | None = None,
     ) -> VideoJob:
         """The job is completed. Repeating it by the same lease returns the stored job. Service only.
 
@@ -497,12 +502,15 @@ class AsyncVideoJobManager:
             job: The lease; or the job or its id, if you started it yourself.
             output_files: Paths, or `OutputFile` with facts.
             processing_time: Seconds of work; since the claim if not given.
+            detail: More for the history, such as warnings.
 
         Raises:
             LeaseLostError: Another attempt owns the job: stop working on it.
             InvalidTransitionError: By id only: the job is not running.
         """
-        return await self.perform(calls.complete_job(job, output_files, processing_time))
+        return await self.perform(
+            calls.complete_job(job, output_files, processing_time, detail or {})
+        )
 
     async def fail_job(
         self,

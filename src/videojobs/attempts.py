@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote
+from uuid import UUID
 
-from videojobs.errors import ProcessingCancelledError, ProcessingError, VideoJobsError
+from videojobs.errors import (
+    JobNotFoundError,
+    ProcessingCancelledError,
+    ProcessingError,
+    VideoJobsError,
+)
 from videojobs.media.workspace import attempt_folder
-from videojobs.models import Beat, Lease, OutputFile
+from videojobs.models import Beat, Lease, OutputFile, VideoJob
 from videojobs.outcomes import (
     Abandoned,
     Cancelled,
@@ -24,6 +32,10 @@ from videojobs.pipelines.progress import Progress
 from videojobs.pipelines.settings import ProcessingSettings
 from videojobs.processor import ProcessingResult, VideoProcessor
 from videojobs.storage import Storage
+
+_OUTPUT_PATH = re.compile(
+    r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/+(?:\./+)*[0-9]+/", re.IGNORECASE
+)
 
 logger = logging.getLogger("videojobs.worker")
 
@@ -85,17 +97,23 @@ class Attempt:
         return Beat(
             job_id=self.lease.job_id,
             run_token=self.lease.run_token,
-            progress=min(progress.percent, 99),
+            progress=max(0, min(progress.percent, 99)),
             progress_detail=progress.detail,
             stage=progress.stage,
         )
 
 
 def perform(
-    attempt: Attempt, processor: VideoProcessor, storage: Storage, work_root: Path
+    attempt: Attempt,
+    processor: VideoProcessor,
+    storage: Storage,
+    *,
+    work_root: Path,
+    tenant_of: Callable[[UUID], UUID],
 ) -> Outcome:
     """Do the work, and tell how it ended; nothing is raised and no file is left behind."""
     try:
+        _refuse_strangers_outputs(attempt.lease.job, tenant_of)
         return _completed(attempt, processor, storage, work_root)
     except ProcessingCancelledError:
         return attempt.stopped_with or Failed("cancelled", "the run was stopped", retryable=True)
@@ -104,6 +122,23 @@ def perform(
     except Exception as error:  # a plugin's pipeline or storage may raise anything
         logger.exception("job %s: the attempt broke", attempt.lease.job_id)
         return attempt.stopped_with or failure_of(error)
+
+
+def _refuse_strangers_outputs(job: VideoJob, tenant_of: Callable[[UUID], UUID]) -> None:
+    """Outputs lie in the storage that sources come from: one tenant's are no other's source."""
+    found = _OUTPUT_PATH.search(unquote(job.source_url or ""))
+    if found is None:
+        return
+    try:
+        is_own = tenant_of(UUID(found[1])) == job.tenant_id
+    except JobNotFoundError:
+        is_own = False  # deleted, with its files left: nobody can tell whose they are
+    if not is_own:
+        raise ProcessingError(
+            "the source is an output of a job that is not this tenant's; "
+            "give source_url the path of a video of your own",
+            code="source_refused",
+        )
 
 
 def _completed(
@@ -140,4 +175,4 @@ def _stored(result: ProcessingResult, folder: Path, storage: Storage, prefix: st
     output_files: list[OutputFile] = [
         output.model_copy(update={"path": places[output.path]}) for output in result.output_files
     ]
-    return Completed(tuple(output_files), result.processing_seconds)
+    return Completed(tuple(output_files), result.processing_seconds, result.warnings)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -96,9 +96,11 @@ async def run_async(
     flow: Flow[T], transport: AsyncTransport, perform: Callable[[Call[Any]], Awaitable[Any]]
 ) -> T:
     """The flow's result."""
-    async for outcome in _drive_async(flow, transport, perform):
-        if isinstance(outcome, _Result):
-            return outcome.value
+    # Closed at once, and with it what it listens on; the garbage collector would take its time.
+    async with aclosing(_drive_async(flow, transport, perform)) as outcomes:
+        async for outcome in outcomes:
+            if isinstance(outcome, _Result):
+                return outcome.value
     raise AssertionError("a flow ends with a result")
 
 
@@ -106,14 +108,15 @@ async def stream_async(
     flow: Flow[None], transport: AsyncTransport, perform: Callable[[Call[Any]], Awaitable[Any]]
 ) -> AsyncIterator[Any]:
     """The flow's items."""
-    async for outcome in _drive_async(flow, transport, perform):
-        if isinstance(outcome, Item):
-            yield outcome.value
+    async with aclosing(_drive_async(flow, transport, perform)) as outcomes:
+        async for outcome in outcomes:
+            if isinstance(outcome, Item):
+                yield outcome.value
 
 
 async def _drive_async(
     flow: Flow[T], transport: AsyncTransport, perform: Callable[[Call[Any]], Awaitable[Any]]
-) -> AsyncIterator[Item[Any] | _Result[T]]:
+) -> AsyncGenerator[Item[Any] | _Result[T]]:
     course = _Course(flow)
     listener: AsyncListener = AsyncPollingListener()
     async with AsyncExitStack() as stack:

@@ -1,12 +1,14 @@
-"""Keeps a worker's leases, from a thread of its own, and hears what the database wants."""
+"""Keeps a worker's leases, from threads of their own, and hears what the database wants."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
+from uuid import UUID
 
 from videojobs.attempts import Attempt, boot_seconds
 from videojobs.errors import VideoJobsError
@@ -24,12 +26,13 @@ _SAFETY_SHARE = 6
 """A worker stops a sixth of its lease before the end, so that ffmpeg is gone when it is over."""
 
 
-class HeartbeatThread:
+class Heartbeats:
     """One call for all attempts: every quarter of a lease, and sooner when progress was made.
 
     What the reply says is done at once: a lost lease or a wish to cancel stops the attempt. An
     attempt whose lease could not be kept is stopped before the lease runs out, by a clock that
-    counts the time that the machine was suspended.
+    counts the time that the machine was suspended; and by a thread of its own, which waits for
+    no reply: the beat may hang on a network that has gone silent.
     """
 
     def __init__(self, manager: VideoJobManager, lease: timedelta) -> None:
@@ -38,16 +41,22 @@ class HeartbeatThread:
         self._lease_seconds = lease.total_seconds()
         self._interval = min(self._lease_seconds / _BEATS_PER_LEASE, _LONGEST_INTERVAL_SECONDS)
         self._step = min(_STEP_SECONDS, self._interval)
-        self._attempts: dict[tuple[object, int], Attempt] = {}
+        self._attempts: dict[tuple[UUID, int], Attempt] = {}
         self._lock = threading.Lock()
         self._end = threading.Event()
         self._healthy = True
         self._last_beat = boot_seconds()
-        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._run, name="videojobs-heartbeat", daemon=True)
-        self._thread.start()
+        self._end = threading.Event()
+        self._healthy = True
+        self._last_beat = boot_seconds()
+        for duty in (self._beat_when_due, self._stop_when_overdue):
+            # Daemons: at the end, a beat that hangs keeps nobody waiting.
+            name = f"videojobs-{duty.__name__.strip('_')}"
+            threading.Thread(
+                target=self._repeat, args=(duty, self._end), name=name, daemon=True
+            ).start()
         return self
 
     def __exit__(
@@ -57,8 +66,6 @@ class HeartbeatThread:
         trace: TracebackType | None,
     ) -> None:
         self._end.set()
-        if self._thread is not None:
-            self._thread.join()
 
     def watch(self, attempt: Attempt) -> None:
         """Keep its lease from now on."""
@@ -74,17 +81,19 @@ class HeartbeatThread:
         """Whether the last beat got through: a worker that cannot beat should claim nothing."""
         return self._healthy
 
-    def _run(self) -> None:
-        while not self._end.wait(self._step):
-            self._stop_overdue()
-            if self._is_due():
-                self._beat()
+    def _repeat(self, duty: Callable[[], None], end: threading.Event) -> None:
+        while not end.wait(self._step):
+            try:
+                duty()
+            except Exception:  # a silent end of this thread would cost every lease
+                self._healthy = False
+                logger.exception("a heartbeat broke, will try again")
 
     def _current(self) -> list[Attempt]:
         with self._lock:
             return list(self._attempts.values())
 
-    def _stop_overdue(self) -> None:
+    def _stop_when_overdue(self) -> None:
         margin = self._lease_seconds / _SAFETY_SHARE
         for attempt in self._current():
             if boot_seconds() > attempt.valid_until - margin and not attempt.stop.is_set():
@@ -100,8 +109,12 @@ class HeartbeatThread:
             waited >= self._interval or any(attempt.has_news() for attempt in current)
         )
 
+    def _beat_when_due(self) -> None:
+        if self._is_due():
+            self._beat()
+
     def _beat(self) -> None:
-        current = self._current()
+        current = [each for each in self._current() if each.stopped_with != Abandoned()]
         sent_at = self._last_beat = boot_seconds()
         try:
             replies = self._manager.heartbeat(
@@ -114,9 +127,9 @@ class HeartbeatThread:
             logger.warning("the heartbeat failed, will try again: %s", error)
             return
         self._healthy = True
-        by_job = {attempt.lease.job_id: attempt for attempt in current}
+        by_key = {_key(attempt): attempt for attempt in current}
         for reply in replies:
-            self._heed(by_job[reply.job_id], reply, sent_at)
+            self._heed(by_key[reply.job_id, reply.run_token], reply, sent_at)
 
     def _heed(self, attempt: Attempt, reply: BeatReply, sent_at: float) -> None:
         match reply.verdict:
@@ -131,5 +144,5 @@ class HeartbeatThread:
                 pass
 
 
-def _key(attempt: Attempt) -> tuple[object, int]:
+def _key(attempt: Attempt) -> tuple[UUID, int]:
     return attempt.lease.job_id, attempt.lease.run_token

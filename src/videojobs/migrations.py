@@ -186,15 +186,19 @@ def _connected(database_url: str) -> Generator[Connection]:
 
 
 def _is_plain(connection: Connection) -> bool:
-    return _value(connection, "select to_regprocedure('auth.uid()') is null") is True
+    with _explained("looking for auth.uid()", ""):
+        return _value(connection, "select to_regprocedure('auth.uid()') is null") is True
 
 
 def _missing(connection: Connection, wanted: list[Migration]) -> list[Migration]:
-    ledger = _value(connection, "select to_regclass('supabase_migrations.schema_migrations')::text")
-    if ledger is None:
-        return wanted
-    rows = connection.execute("select version from supabase_migrations.schema_migrations")
-    present = {row[0] for row in rows}
+    with _explained("reading the ledger of migrations", ""):
+        ledger = _value(
+            connection, "select to_regclass('supabase_migrations.schema_migrations')::text"
+        )
+        if ledger is None:
+            return wanted
+        rows = connection.execute("select version from supabase_migrations.schema_migrations")
+        present = {row[0] for row in rows}
     return [each for each in wanted if each.version not in present]
 
 

@@ -283,6 +283,8 @@ class BeatReply(_Answer):
     """What the database says to one beat."""
 
     job_id: UUID
+    run_token: int
+    """Which attempt is answered."""
     verdict: Verdict
     expires_at: Timestamp | None
     """The lease's new end; ``None`` when it is lost."""

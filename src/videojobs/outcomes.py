@@ -8,7 +8,7 @@ from typing import Any, assert_never
 
 from videojobs import calls
 from videojobs.calls import Call
-from videojobs.errors import ProcessingError, VideoJobsError
+from videojobs.errors import ProcessingError, SupabaseConnectionError, VideoJobsError
 from videojobs.models import Lease, OutputFile, VideoJob
 
 
@@ -18,6 +18,8 @@ class Completed:
 
     output_files: tuple[OutputFile, ...]
     processing_seconds: float
+    warnings: tuple[str, ...] = ()
+    """What a person should know, such as fewer clips than asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,10 @@ def settle(lease: Lease, outcome: Outcome) -> Call[VideoJob] | None:
     """The call that tells the database; ``None`` where there is nothing left to tell."""
     match outcome:
         case Completed():
-            return calls.complete_job(lease, outcome.output_files, outcome.processing_seconds)
+            detail = {"warnings": list(outcome.warnings)} if outcome.warnings else {}
+            return calls.complete_job(
+                lease, outcome.output_files, outcome.processing_seconds, detail
+            )
         case Failed():
             return calls.fail_job(
                 lease,
@@ -81,6 +86,8 @@ def failure_of(error: Exception) -> Failed:
         }
         detail = {name: value for name, value in told.items() if value}
         return Failed(error.code or "processing_failed", str(error), error.retryable, detail)
+    if isinstance(error, SupabaseConnectionError):
+        return Failed("database_unreachable", str(error), retryable=True)
     if isinstance(error, VideoJobsError):
         return Failed("invalid_settings", str(error), retryable=False)
     # A bug or a passing trouble of the machine: another worker may do better.

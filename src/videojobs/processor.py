@@ -84,13 +84,13 @@ class VideoProcessor:
         self,
         *,
         ffmpeg: str | None = None,
-        work_dir: Path | None = None,
+        work_dir: Path | str | None = None,
         cores: int | None = None,
         pipelines: Mapping[str, Planner] | None = None,
         limits: SourceLimits | None = None,
     ) -> None:
         self.ffmpeg = find_ffmpeg(ffmpeg)
-        self._work_dir = work_dir
+        self._work_dir = None if work_dir is None else Path(work_dir)
         self._cores = cores or _usable_cores()
         self._pipelines = {**PIPELINES, **(pipelines or {})}
         self._limits = limits or SourceLimits()
@@ -131,7 +131,7 @@ class VideoProcessor:
         source: str | Path,
         settings: ProcessingSettings,
         *,
-        output_dir: Path,
+        output_dir: Path | str,
         on_progress: Callable[[Progress], None] | None = None,
         cancel: threading.Event | None = None,
     ) -> ProcessingResult:
@@ -146,6 +146,7 @@ class VideoProcessor:
             ProcessingCancelledError: *cancel* was set.
         """
         started_at = time.monotonic()
+        output_dir = Path(output_dir)
         report = on_progress or _ignore
         should_stop = (cancel or threading.Event()).is_set
         report(Progress(percent=0, stage="probing"))

@@ -6,9 +6,13 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pydantic import ValidationError
+
 from videojobs import retries
 from videojobs.calls import Call
-from videojobs.errors import VideoJobsError
+from videojobs.errors import SchemaMismatchError, VideoJobsError
+from videojobs.models import Rows
+from videojobs.requests import refusal
 from videojobs.retries import Failure
 from videojobs.transports import AsyncTransport, Transport
 
@@ -23,14 +27,14 @@ def perform(transport: Transport, call: Call[T], deadline_seconds: float) -> T:
     """The call's answer. Most calls succeed at once and never see tenacity."""
     started = time.monotonic()
     try:
-        return call.decode(transport.send(call))
+        return decoded(call, transport.send(call))
     except Failure as failure:
         policy = _Policy(call, failure, started + deadline_seconds, transport.can_repeat)
 
     def again() -> T:
         policy.raise_first()
         try:
-            return call.decode(transport.send(call))
+            return decoded(call, transport.send(call))
         except Failure as failure:
             return policy.done_before(failure)
 
@@ -43,20 +47,32 @@ async def perform_async(transport: AsyncTransport, call: Call[T], deadline_secon
     """The same for asyncio."""
     started = time.monotonic()
     try:
-        return call.decode(await transport.send(call))
+        return decoded(call, await transport.send(call))
     except Failure as failure:
         policy = _Policy(call, failure, started + deadline_seconds, transport.can_repeat)
 
     async def again() -> T:
         policy.raise_first()
         try:
-            return call.decode(await transport.send(call))
+            return decoded(call, await transport.send(call))
         except Failure as failure:
             return policy.done_before(failure)
 
     from tenacity import AsyncRetrying
 
     return await AsyncRetrying(**policy.options())(again)
+
+
+def decoded(call: Call[T], rows: Rows) -> T:
+    """What the rows say, or the error for rows that this version cannot read."""
+    try:
+        return call.decode(rows)
+    except ValidationError as error:
+        raise SchemaMismatchError(
+            f"the answer of {call.function} cannot be read by this version: {refusal('it', error)}",
+            hint="is the database of a newer version? Then upgrade videojobs",
+            operation=call.function,
+        ) from None
 
 
 class _Policy:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypedDict
 from uuid import UUID
 
@@ -34,6 +35,9 @@ from videojobs.models import (
 BATCH_LIMIT = 500
 
 _SHOWN_VALUE_LENGTH = 80
+_NOT_A_FIELD = "not a field"
+_OUR_WORDS = {"timezone_aware": "a datetime with a time zone, such as datetime.now(UTC)"}
+"""What to say instead of pydantic's message, by its type of error."""
 _JSON_LIMIT_BYTES = 65_536
 _JSON_LEVELS = 32
 _JSON_LARGEST_NUMBER = 10**308
@@ -98,20 +102,30 @@ class Request(BaseModel):
             try:
                 super().__init__(**fields)
             except ValidationError as error:
-                raise refusal(type(self).__name__, error) from None
+                raise refusal(type(self).__name__, error, type(self).model_fields) from None
 
     def to_json(self) -> dict[str, Any]:
         """The given fields only, as JSON types."""
         return self.model_dump(mode="json", exclude_none=True)
 
 
-def refusal(subject: str, error: ValidationError) -> SupabaseValidationError:
+def refusal(
+    subject: str, error: ValidationError, fields: Collection[str] = ()
+) -> SupabaseValidationError:
     """Put pydantic's findings in our words: field, value, what is allowed."""
-    problems = [
-        _problem(".".join(map(str, found["loc"])), found["input"], found["msg"])
-        for found in error.errors(include_url=False)
-    ]
+    problems: list[tuple[str, Any, str]] = []
+    for found in error.errors(include_url=False):
+        field = ".".join(map(str, found["loc"]))
+        rule = _OUR_WORDS.get(found["type"], found["msg"])
+        if found["type"] == "extra_forbidden":
+            rule = _unknown(field, fields)
+        problems.append(_problem(field, found["input"], rule))
     return _refusal(subject, problems)
+
+
+def _unknown(field: str, fields: Collection[str]) -> str:
+    close = get_close_matches(field, fields, n=1)
+    return f"{_NOT_A_FIELD}; did you mean {close[0]}?" if close else _NOT_A_FIELD
 
 
 def refuse(subject: str, field: str, value: object, allowed: str) -> SupabaseValidationError:
@@ -129,10 +143,15 @@ def refused_at(place: str, error: SupabaseValidationError) -> SupabaseValidation
 
 
 def _refusal(subject: str, problems: list[tuple[str, Any, str]]) -> SupabaseValidationError:
-    told = "; ".join(
-        f"{field}={_shortened(value)}: {rule}" if field else rule for field, value, rule in problems
-    )
+    told = "; ".join(_told(*problem) for problem in problems)
     return SupabaseValidationError(f"{subject} was refused: {told}", problems=problems)
+
+
+def _told(field: str, value: object, rule: str) -> str:
+    if rule.startswith(_NOT_A_FIELD):
+        # Without the value: nobody knows whether a secret stands in a misspelt field.
+        return f"{field} is {rule}"
+    return f"{field}={_shortened(value)}: {rule}" if field else rule
 
 
 def _problem(field: str, value: object, message: str) -> tuple[str, Any, str]:
@@ -157,39 +176,58 @@ def _allowed(message: str) -> str:
 
 
 class NewVideoJob(Request):
-    """A job to create. Either an upload to cut into clips, or a film or episode to render."""
+    """A job to create: an upload to cut into clips, unless `pipeline` says otherwise.
+
+    To render a film or an episode, set ``pipeline="renditions"``; `resource_type` alone only
+    says what the video is.
+
+    Attributes:
+        user_id: The owner. A service must give it; a signed-in user owns what they create.
+        team_id: A team of the owner's; its members see the job, its admins may change it.
+        pipeline: ``clips`` (default), ``renditions``, or a name that your own worker knows.
+        queue: Which workers take it: those of ``default``, or of another name.
+        priority: 0 to 9, 5 by default; higher goes first.
+        run_at: Not before this moment, with a time zone; at once by default.
+        max_attempts: 1 to 25, 3 by default.
+        source_url: Where the video is, as the worker's storage names it: with the local storage
+            a path within its folder, such as ``uploads/talk.mp4``.
+        original_filename: For people, and for `JobFilter.search`.
+        original_filesize: Bytes.
+        clip_count: 1 to 100 clips to cut; the ``clips`` pipeline makes 3 by default.
+        quality_preset: ``draft``, ``standard`` (default) or ``pro``.
+        enhancement_level: ``none`` (default), ``basic`` or ``advanced``.
+        platform_target: ``tiktok``, ``instagram`` or ``youtube_shorts``; none by default, which
+            keeps to the limits of all.
+        settings: More that the pipeline understands, as JSON of at most 64 kB; the built-in ones
+            take `clip_seconds`, `clip_width`, `clip_height` and `rendition_heights`.
+        resource_type: ``upload`` (default), ``film`` or ``episode``.
+        resource_id: Your id of the film or episode, which those two need.
+        resource_name: Its name, for people and for `JobFilter.search`.
+        resource_parent_id: The season, for an episode only.
+        idempotency_key: A name for the wish: creating again with the same key returns the first job.
+    """
 
     user_id: UUID | None = None
-    """The owner. A service caller must give it; a signed-in user owns what they create."""
     team_id: UUID | None = None
-    """A team of the owner's; its members can see the job, its admins can change it."""
     pipeline: Slug = "clips"
-    """``clips``, ``renditions``, or a name that your own worker knows."""
     queue: Slug = "default"
     priority: int = Field(default=5, ge=0, le=9)
-    """0 to 9; higher goes first."""
     run_at: AwareDatetime | None = None
-    """Not before this moment; ``None`` for at once."""
     max_attempts: int = Field(default=3, ge=1, le=25)
     source_url: SourceText | None = Field(default=None, repr=False)
-    """Where the video is: a path within the worker's storage, or a URL that it can read."""
     original_filename: ShortText | None = None
+    # The largest whole number that JavaScript can hold.
     original_filesize: int | None = Field(default=None, ge=0, le=2**53 - 1)
-    """Bytes. The ceiling is the largest whole number that JavaScript can hold."""
     clip_count: int | None = Field(default=None, ge=1, le=100)
-    """How many clips to cut; for the ``clips`` pipeline."""
     quality_preset: QualityPreset = QualityPreset.STANDARD
     enhancement_level: EnhancementLevel = EnhancementLevel.NONE
     platform_target: PlatformTarget | None = None
     settings: JsonObject = Field(default_factory=dict[str, Any])
-    """Anything more that the pipeline understands, as JSON of at most 64 kB."""
     resource_type: ResourceType = ResourceType.UPLOAD
     resource_id: ShortText | None = None
     resource_name: ShortText | None = None
     resource_parent_id: ShortText | None = None
-    """The season, for an episode."""
     idempotency_key: ShortText | None = None
-    """A name for the wish: creating again with the same key returns the first job."""
 
     @model_validator(mode="after")
     def _resource_is_whole(self) -> Self:
@@ -226,12 +264,29 @@ class NewVideoJobFields(TypedDict, total=False):
 
 
 class JobFilter(Request):
-    """Which jobs: every given field must match. An empty filter matches all that one may see."""
+    """Which jobs: every given field must match. An empty filter matches all that one may see.
+
+    Attributes:
+        user_id: Whose.
+        team_id: Of which team.
+        status: One status, or several.
+        pipeline: ``clips``, ``renditions``, or a name of your own.
+        queue: Its exact name.
+        platform_target: ``tiktok``, ``instagram`` or ``youtube_shorts``.
+        quality_preset: ``draft``, ``standard`` or ``pro``.
+        resource_type: ``upload``, ``film`` or ``episode``.
+        resource_id: Your id of the film or episode.
+        resource_parent_id: The season's.
+        search: Text that the file name or the resource name contains; case does not matter.
+        worker_id: Who works on it, or worked on it last.
+        error_code: Such as ``corrupt_source``.
+        created_from: From this moment on, inclusive; with a time zone.
+        created_before: Up to this moment, exclusive; with a time zone.
+    """
 
     user_id: UUID | None = None
     team_id: UUID | None = None
     status: SomeStatuses | None = None
-    """One status, or several."""
     pipeline: Slug | None = None
     queue: Slug | None = None
     platform_target: PlatformTarget | None = None
@@ -240,13 +295,10 @@ class JobFilter(Request):
     resource_id: ShortText | None = None
     resource_parent_id: ShortText | None = None
     search: ShortText | None = None
-    """Text that the file name or the resource name contains; case does not matter."""
     worker_id: ShortText | None = None
     error_code: ShortText | None = None
     created_from: AwareDatetime | None = None
-    """From this moment on, inclusive."""
     created_before: AwareDatetime | None = None
-    """Up to this moment, exclusive."""
 
     @model_validator(mode="after")
     def _range_goes_forward(self) -> Self:
@@ -259,10 +311,17 @@ class JobFilter(Request):
 
 
 class JobChanges(Request):
-    """What a bulk update sets. At least one field must be given."""
+    """What a bulk update sets. At least one field must be given.
+
+    Attributes:
+        status: ``cancelled`` stops queued and running jobs, ``queued`` retries failed and
+            cancelled ones.
+        priority: 0 to 9; higher goes first.
+        run_at: Not before this moment, with a time zone.
+        queue: The queue to move to.
+    """
 
     status: JobStatus | None = None
-    """``cancelled`` stops queued and running jobs, ``queued`` retries failed and cancelled ones."""
     priority: int | None = Field(default=None, ge=0, le=9)
     run_at: AwareDatetime | None = None
     queue: Slug | None = None

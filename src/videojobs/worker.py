@@ -15,9 +15,15 @@ from typing import Protocol
 
 from videojobs import attempts
 from videojobs.attempts import Attempt, boot_seconds
-from videojobs.errors import ConfigurationError, LeaseLostError, VideoJobsError
-from videojobs.heartbeats import HeartbeatThread
-from videojobs.identity import worker_name
+from videojobs.calls import Call
+from videojobs.errors import (
+    ConfigurationError,
+    LeaseLostError,
+    SupabaseConnectionError,
+    VideoJobsError,
+)
+from videojobs.heartbeats import Heartbeats
+from videojobs.identity import new_key, worker_name
 from videojobs.manager import VideoJobManager
 from videojobs.media.workspace import sweep_stale_folders, work_root
 from videojobs.models import Lease, VideoJob
@@ -30,6 +36,7 @@ from videojobs.transports import Listener
 logger = logging.getLogger("videojobs.worker")
 
 _FIRST_PAUSE_SECONDS = 0.25
+_LEAST_SETTLING_SECONDS = 5.0
 
 
 class Observer(Protocol):
@@ -100,7 +107,9 @@ class Worker:
         self._stopping = threading.Event()
         self._hurry = threading.Event()
         self._running: dict[Future[None], Attempt] = {}
-        self._heartbeats = HeartbeatThread(manager, self._lease)
+        self._heartbeats = Heartbeats(manager, self._lease)
+        self._claim_key = new_key()
+        self._next_rescue = 0.0
 
     def run(self, *, until_idle: bool = False, handle_signals: bool = True) -> None:
         """Work until `stop` is called, or a SIGTERM or SIGINT comes; a second signal hurries it.
@@ -116,6 +125,7 @@ class Worker:
         """
         sweep_stale_folders(self._work_root)
         self._manager.recover_stuck_jobs()
+        self._next_rescue = self._after_about_half_a_lease()
         with (
             _signals(self._on_signal) if handle_signals else contextlib.nullcontext(),
             self._manager.listen_for_work() as listener,
@@ -127,6 +137,8 @@ class Worker:
                 self._work(pool, listener, until_idle)
             finally:
                 self._wind_down()
+                self._stopping.clear()
+                self._hurry.clear()
 
     def stop(self) -> None:
         """Claim no more. `run` returns when the running jobs are finished, or given back."""
@@ -143,16 +155,17 @@ class Worker:
         pause = _FIRST_PAUSE_SECONDS
         while not self._stopping.is_set():
             self._forget_finished()
+            self._rescue_when_due()
             free = self._concurrency - len(self._running)
             if free == 0 or not self._heartbeats.is_healthy():
                 self._wait_for_a_free_place()
                 continue
             claimed = self._claim(free)
-            for attempt in claimed:
+            for attempt in claimed or ():
                 self._running[pool.submit(self._attempt, attempt)] = attempt
             if claimed:
                 pause = _FIRST_PAUSE_SECONDS
-            elif until_idle and not self._running:
+            elif until_idle and claimed is not None and not self._running:
                 return
             else:
                 self._idle(listener, pause)
@@ -171,7 +184,21 @@ class Worker:
         else:
             self._stopping.wait(_FIRST_PAUSE_SECONDS)
 
-    def _claim(self, limit: int) -> list[Attempt]:
+    def _rescue_when_due(self) -> None:
+        """Take jobs back from silent workers, and from those that do not stop when asked to."""
+        if boot_seconds() < self._next_rescue:
+            return
+        self._next_rescue = self._after_about_half_a_lease()
+        try:
+            self._manager.recover_stuck_jobs()
+        except VideoJobsError as error:
+            logger.warning("recovering stuck jobs failed, will try again: %s", error)
+
+    def _after_about_half_a_lease(self) -> float:
+        return boot_seconds() + self._lease.total_seconds() * random.uniform(0.25, 0.75)  # noqa: S311 # jitter
+
+    def _claim(self, limit: int) -> list[Attempt] | None:
+        """New attempts, none if nothing is ready, or ``None`` if the database did not answer."""
         asked_at = boot_seconds()
         try:
             leases = self._manager.claim_jobs(
@@ -181,10 +208,13 @@ class Worker:
                 limit=limit,
                 lease=self._lease,
                 hard_limit=self._hard_limit,
+                claim_key=self._claim_key,
             )
         except VideoJobsError as error:
+            # The same key again: if only the reply was lost, it brings the same leases.
             logger.warning("claiming failed, will try again: %s", error)
-            return []
+            return None
+        self._claim_key = new_key()
         valid_until = asked_at + self._lease.total_seconds()
         claimed = [self._new_attempt(lease, valid_until) for lease in leases]
         for attempt in claimed:
@@ -200,20 +230,30 @@ class Worker:
     def _attempt(self, attempt: Attempt) -> None:
         lease = attempt.lease
         self._tell("claimed", lease)
-        outcome = attempts.perform(attempt, self._processor, self._storage, self._work_root)
+        outcome = self._outcome(attempt)
         job: VideoJob | None = None
         try:
-            job = self._settle(lease, outcome)
+            job = self._settle(attempt, outcome)
         finally:
             self._heartbeats.forget(attempt)
             self._tell("settled", lease, outcome, job)
 
-    def _settle(self, lease: Lease, outcome: Outcome) -> VideoJob | None:
+    def _outcome(self, attempt: Attempt) -> Outcome:
+        return attempts.perform(
+            attempt,
+            self._processor,
+            self._storage,
+            work_root=self._work_root,
+            tenant_of=lambda job_id: self._manager.get_job(job_id).tenant_id,
+        )
+
+    def _settle(self, attempt: Attempt, outcome: Outcome) -> VideoJob | None:
+        lease = attempt.lease
         call = settle(lease, outcome)
         if call is None:
             return None
         try:
-            return self._manager.perform(call)
+            return self._told(attempt, call)
         except LeaseLostError:
             logger.warning("job %s: the lease was lost before the end", lease.job_id)
             if isinstance(outcome, Completed):
@@ -222,6 +262,17 @@ class Worker:
             # The lease will run out, and another attempt will follow.
             logger.error("job %s: could not be settled: %s", lease.job_id, error)
         return None
+
+    def _told(self, attempt: Attempt, call: Call[VideoJob]) -> VideoJob:
+        """The stored job. Work that is done is worth an effort: it goes on trying to tell while
+        the lease is valid, which the heartbeats prolong."""
+        while True:
+            left = max(attempt.valid_until - boot_seconds(), _LEAST_SETTLING_SECONDS)
+            try:
+                return self._manager.perform(call, left)
+            except SupabaseConnectionError:
+                if self._hurry.is_set() or attempt.valid_until <= boot_seconds():
+                    raise
 
     def _forget_finished(self) -> None:
         for future in [future for future in self._running if future.done()]:

@@ -48,6 +48,21 @@ $$;
 create trigger video_jobs_guard before update on public.video_jobs
   for each row execute function videojobs.guard_video_job();
 
+-- An early run_at goes first in its priority: users may wait, but not date themselves back.
+create function videojobs.forbid_past_run_at() returns trigger
+language plpgsql set search_path = ''
+as $$
+begin
+  if not videojobs.is_service() then
+    new.run_at := clock_timestamp();
+  end if;
+  return new;
+end
+$$;
+create trigger video_jobs_forbid_past_run_at before insert or update of run_at on public.video_jobs
+  for each row when (new.status = 'queued' and new.run_at < clock_timestamp() - interval '1 minute')
+  execute function videojobs.forbid_past_run_at();
+
 -- Definer, since those who insert jobs have no right to write history. One event for each new row,
 -- one wake-up for each queue: a notification for each row would cap the commits of a busy database.
 create function videojobs.record_created_video_jobs() returns trigger
@@ -83,6 +98,7 @@ create trigger video_job_events_announce after insert on public.video_job_events
   referencing new table as new_events
   for each statement execute function videojobs.announce_video_job_events();
 
+revoke all on function videojobs.forbid_past_run_at() from public, anon, authenticated, service_role;
 revoke all on function videojobs.guard_video_job() from public, anon, authenticated, service_role;
 revoke all on function videojobs.record_created_video_jobs() from public, anon, authenticated, service_role;
 revoke all on function videojobs.announce_video_job_events() from public, anon, authenticated, service_role;

@@ -361,6 +361,7 @@ begin
     )
     select
       b.job_id,
+      b.run_token,
       k.expires_at,
       m.id is not null as moved,
       case
@@ -378,6 +379,7 @@ begin
       perform pg_notify('videojobs_changes', reply.job_id::text);
     end if;
     job_id := reply.job_id;
+    run_token := reply.run_token;
     verdict := reply.verdict;
     expires_at := reply.expires_at;
     return next;
@@ -413,7 +415,8 @@ create function public.complete_video_job(
   job_id uuid,
   run_token bigint default null,
   output_files jsonb default '[]',
-  processing_seconds double precision default null
+  processing_seconds double precision default null,
+  detail jsonb default '{}'
 ) returns table (verdict public.video_job_verdict, job jsonb)
 language plpgsql set search_path = ''
 as $$
@@ -462,7 +465,7 @@ begin
   insert into public.video_job_events (job_id, type, run_token, worker_id, data)
   values (
     done.id, 'completed', done.run_token, done.worker_id,
-    jsonb_build_object(
+    complete_video_job.detail || jsonb_build_object(
       'outputs', jsonb_array_length(done.output_files), 'processing_seconds', done.processing_time,
       'cancel_was_requested', done.cancel_requested_at is not null)
   );
@@ -622,7 +625,7 @@ revoke all on function
   public.claim_video_jobs(text, uuid, text[], text[], integer, double precision, double precision),
   public.start_video_job(uuid, text, uuid, double precision),
   public.heartbeat_video_jobs(jsonb, double precision),
-  public.complete_video_job(uuid, bigint, jsonb, double precision),
+  public.complete_video_job(uuid, bigint, jsonb, double precision, jsonb),
   public.fail_video_job(uuid, bigint, text, text, boolean, jsonb),
   public.release_video_job(uuid, bigint),
   public.confirm_video_job_cancel(uuid, bigint),
@@ -634,7 +637,7 @@ grant execute on function
   public.claim_video_jobs(text, uuid, text[], text[], integer, double precision, double precision),
   public.start_video_job(uuid, text, uuid, double precision),
   public.heartbeat_video_jobs(jsonb, double precision),
-  public.complete_video_job(uuid, bigint, jsonb, double precision),
+  public.complete_video_job(uuid, bigint, jsonb, double precision, jsonb),
   public.fail_video_job(uuid, bigint, text, text, boolean, jsonb),
   public.release_video_job(uuid, bigint),
   public.confirm_video_job_cancel(uuid, bigint),

@@ -84,7 +84,7 @@ BAD_FIELDS: list[tuple[str, str, Any]] = [
     ("quality_preset", "'best': Input should be 'draft', 'standard' or 'pro'", "best"),
     ("enhancement_level", "'max': Input should be 'none', 'basic' or 'advanced'", "max"),
     ("resource_type", "'series': Input should be 'upload', 'film' or 'episode'", "series"),
-    ("run_at", "run_at=datetime.datetime(2027, 1, 1, 0, 0): Input should have timezone", NAIVE),
+    ("run_at", "run_at=datetime.datetime(2027, 1, 1, 0, 0): a datetime with a time zone", NAIVE),
     ("idempotency_key", "String should have at most 255 characters", "k" * 300),
     ("idempotency_key", "idempotency_key='': String should have at least 1 character", ""),
     ("original_filename", "original_filename='a\\x00b': text must not contain a NUL", "a\x00b"),
@@ -104,7 +104,7 @@ BAD_FIELDS: list[tuple[str, str, Any]] = [
     ("settings", "at most 65536 bytes as JSON, not 65537", {"a": "x" * (65_536 - 8)}),
     ("settings", "settings=['a']: Input should be a valid dictionary", ["a"]),
     ("settings", "must be storable as JSON: 'utf-8' codec", {"a": "caf\udce9.mp4"}),
-    ("colour", "colour='red': Extra inputs are not permitted", "red"),
+    ("colour", "colour is not a field", "red"),
 ]
 
 
@@ -180,7 +180,7 @@ def test_a_job_is_given_in_one_way():
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"created_from": NAIVE}, "Input should have timezone info"),
+        ({"created_from": NAIVE}, "a datetime with a time zone, such as datetime.now(UTC)"),
         (
             {"created_from": NEW_YEAR, "created_before": NEW_YEAR},
             "created_from (2027-01-01T00:00:00+00:00) must lie before created_before",
@@ -190,7 +190,7 @@ def test_a_job_is_given_in_one_way():
         ({"user_id": "ada"}, "user_id='ada': Input should be a valid UUID"),
         ({"search": "\x00"}, "text must not contain a NUL character"),
         ({"search": ""}, "String should have at least 1 character"),
-        ({"state": "queued"}, "state='queued': Extra inputs are not permitted"),
+        ({"state": "queued"}, "state is not a field; did you mean status?"),
     ],
 )
 def test_a_bad_filter_is_refused(fields: dict[str, Any], told: str):
@@ -207,7 +207,7 @@ def test_a_bad_filter_is_refused(fields: dict[str, Any], told: str):
         ({"queue": None}, "give one or more of status, priority, run_at and queue"),
         ({"status": "completed"}, "status may be 'cancelled' or 'queued'"),
         ({"priority": -1}, "priority=-1: Input should be greater than or equal to 0"),
-        ({"run_at": NAIVE}, "Input should have timezone info"),
+        ({"run_at": NAIVE}, "a datetime with a time zone, such as datetime.now(UTC)"),
     ],
 )
 def test_bad_changes_are_refused(fields: dict[str, Any], told: str):

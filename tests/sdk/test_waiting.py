@@ -255,17 +255,46 @@ async def test_async_jobs_share_the_transaction(stack: LocalStack, clean: None, 
     assert sql("select id from public.video_jobs") == [(kept.id,)]
 
 
-def test_an_error_within_a_transaction_is_not_repeated(connection: psycopg.Connection[Any]):
-    """A refusal ends the transaction, as everywhere in Postgres; the next call says so at once."""
+def test_a_refusal_leaves_the_transaction_usable(connection: psycopg.Connection[Any], sql: Sql):
+    """What was refused is undone alone; the rest can go on, and be committed."""
     manager = VideoJobManager.from_connection(connection)
     job = manager.create_job(user_id=ADA)
 
-    with pytest.raises(InvalidTransitionError):
+    with pytest.raises(InvalidTransitionError) as caught:
         manager.retry_job(job.id)
-    with pytest.raises(Exception, match="current transaction is aborted") as caught:
-        manager.get_job(job.id)
+    manager.cancel_job(job.id)
+    connection.commit()
 
-    assert caught.value.attempts == 1  # pyright: ignore
+    assert caught.value.attempts == 1
+    assert sql("select status::text from public.video_jobs") == [("cancelled",)]
+
+
+async def test_async_refusals_leave_the_transaction_usable(
+    stack: LocalStack, clean: None, sql: Sql
+):
+    """The same for asyncio."""
+    async with await psycopg.AsyncConnection.connect(stack.database_url) as connection:
+        manager = AsyncVideoJobManager.from_connection(connection)
+        job = await manager.create_job(user_id=ADA)
+
+        with pytest.raises(InvalidTransitionError):
+            await manager.retry_job(job.id)
+        await manager.cancel_job(job.id)
+        await connection.commit()
+
+    assert sql("select status::text from public.video_jobs") == [("cancelled",)]
+
+
+def test_a_broken_listener_is_made_anew(database: str, sql: Sql):
+    """After its connection was killed it reports a possible change, and hears the next one."""
+    with VideoJobManager.from_url(database) as manager, manager.listen_for_work() as listener:
+        sql("select pg_terminate_backend(pid) from pg_stat_activity where query like 'listen %'")
+        while not listener.wait(["default"], 0.1):
+            continue
+        manager.create_job(user_id=ADA)
+        heard = listener.wait(["default"], 20)
+
+    assert heard
 
 
 def test_a_broken_connection_of_the_caller_is_not_repeated(

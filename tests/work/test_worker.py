@@ -15,7 +15,14 @@ import psutil
 import psycopg
 import pytest
 
-from videojobs import JobEventType, JobStatus, Lease, VideoJob, VideoJobManager
+from videojobs import (
+    JobEventType,
+    JobStatus,
+    Lease,
+    SchemaMismatchError,
+    VideoJob,
+    VideoJobManager,
+)
 from videojobs.outcomes import Outcome
 from videojobs.pipelines.progress import Progress
 from videojobs.processor import VideoProcessor
@@ -372,3 +379,163 @@ def test_a_worker_is_woken_by_a_new_job(manager, storage, create):
 
     assert announced
     assert claimed
+
+
+def test_a_beat_that_hangs_does_not_keep_ffmpeg_running(manager, storage, create, monkeypatch):
+    """A network that swallows the heartbeat: ffmpeg is stopped before the lease ends all the same."""
+    never = threading.Event()
+    spectator = Spectator()
+    create(source_url="long.mp4", settings={"clip_seconds": 500})
+    worker = Worker(manager, storage=storage, observer=spectator, lease=timedelta(seconds=6))
+    monkeypatch.setattr(manager, "heartbeat", lambda *_, **__: never.wait(60))
+
+    with running(worker):
+        assert spectator.done.wait(15)
+        never.set()
+
+    assert spectator.ended == [("Abandoned", None)]
+
+
+def test_a_worker_can_run_again(manager, storage, create):
+    """A second run keeps its leases like the first one."""
+    spectator = Spectator()
+    worker = Worker(manager, storage=storage, observer=spectator, lease=timedelta(seconds=4))
+    worker.run(until_idle=True)
+    job_id = create(source_url="long.mp4", settings={"clip_seconds": 500})
+
+    with running(worker):
+        assert spectator.encoding.wait(30)
+        manager.cancel_job(job_id)
+        job = manager.wait_for_job(job_id, timeout=15)
+
+    assert job.status is JobStatus.CANCELLED
+    assert types_of(manager, job_id).count("claimed") == 1
+
+
+def test_a_beat_that_breaks_is_followed_by_another(manager, storage, create, monkeypatch):
+    """Whatever the first beat raises, the next one keeps the lease."""
+    beat, calls = manager.heartbeat, []
+
+    def broken_once(*given: object, **named: object) -> object:
+        calls.append(given)
+        if len(calls) == 1:
+            raise ZeroDivisionError
+        return beat(*given, **named)
+
+    spectator = Spectator()
+    job_id = create(source_url="long.mp4", settings={"clip_seconds": 500})
+    worker = Worker(manager, storage=storage, observer=spectator, lease=timedelta(seconds=4))
+    monkeypatch.setattr(manager, "heartbeat", broken_once)
+
+    with running(worker):
+        assert spectator.encoding.wait(30)
+        manager.cancel_job(job_id)
+        job = manager.wait_for_job(job_id, timeout=15)
+
+    assert job.status is JobStatus.CANCELLED
+
+
+def test_a_worker_that_gets_no_answer_is_not_idle(manager, storage, create, monkeypatch):
+    """With until_idle it goes on until the database has said that nothing is ready."""
+    from videojobs import SupabaseConnectionError
+
+    claim, keys = manager.claim_jobs, []
+
+    def fails_twice(*given: object, **named: object) -> object:
+        keys.append(named["claim_key"])
+        if len(keys) <= 2:
+            raise SupabaseConnectionError("the network is gone")
+        return claim(*given, **named)
+
+    job_id = create()
+    monkeypatch.setattr(manager, "claim_jobs", fails_twice)
+
+    Worker(manager, storage=storage).run(until_idle=True)
+
+    assert manager.get_job(job_id).status is JobStatus.COMPLETED
+    assert keys[0] == keys[1] == keys[2] != keys[3]
+
+
+def test_a_job_that_cannot_be_read_does_not_stop_the_worker(manager, database, storage, create):
+    """A row of a newer version, or one changed by hand, is left to its lease; the next one is run."""
+    strange, plain = create(priority=9), create()
+    with psycopg.connect(database) as connection:
+        connection.execute(
+            "update public.video_jobs set progress_detail = '{}', output_files = '[1]' where id = %s",
+            [strange],
+        )
+
+    worker = Worker(manager, storage=storage)
+    worker.run(until_idle=True)
+    worker.run(until_idle=True)
+
+    assert manager.get_job(plain).status is JobStatus.COMPLETED
+    with pytest.raises(SchemaMismatchError, match="cannot be read by this version"):
+        manager.get_job(strange)
+
+
+def test_a_finished_job_is_told_as_long_as_its_lease_lives(manager, storage, create, monkeypatch):
+    """An outage longer than a call's patience, at the very end, does not cost the work."""
+    from videojobs import SupabaseConnectionError
+
+    perform, refused = manager.perform, []
+
+    def out_of_reach(call, deadline_seconds=None):
+        if call.function == "complete_video_job" and len(refused) < 2:
+            refused.append(deadline_seconds)
+            raise SupabaseConnectionError("the network is gone")
+        return perform(call, deadline_seconds)
+
+    job_id = create()
+    monkeypatch.setattr(manager, "perform", out_of_reach)
+
+    Worker(manager, storage=storage).run(until_idle=True)
+
+    assert manager.get_job(job_id).status is JobStatus.COMPLETED
+    assert types_of(manager, job_id) == ["created", "claimed", "completed"]
+    assert min(refused) > 30
+
+
+def test_an_idle_worker_takes_back_what_does_not_stop(manager, database, storage, create):
+    """A job whose worker ignores a wish to cancel is cancelled by another worker after the grace time."""
+    job_id = create()
+    manager.start_processing(job_id)
+    manager.cancel_job(job_id)
+    with psycopg.connect(database) as connection:
+        connection.execute(
+            "update public.video_jobs set cancel_requested_at = now() - interval '1 hour'"
+        )
+
+    worker = Worker(manager, storage=storage, lease=timedelta(seconds=4))
+    worker._next_rescue = 0.0
+    with running(worker):
+        job = manager.wait_for_job(job_id, timeout=15)
+
+    assert job.status is JobStatus.CANCELLED
+
+
+@pytest.mark.parametrize(
+    "path", ["{}/1/clip_01.mp4", "./{}/./1/clip_01.mp4", "{}%2F1%2Fclip_01.mp4"]
+)
+def test_another_tenants_output_is_no_source(manager, storage, create, stranger, path):
+    """Outputs lie in the same storage as sources; only their own tenant may use them again."""
+    theirs = create()
+    Worker(manager, storage=storage).run(until_idle=True)
+    job_id = create(user_id=stranger, source_url=path.format(theirs))
+    own = create(source_url=f"{theirs}/1/clip_01.mp4")
+
+    Worker(manager, storage=storage).run(until_idle=True)
+
+    job = manager.get_job(job_id)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, "source_refused")
+    assert manager.get_job(own).status is JobStatus.COMPLETED
+
+
+def test_warnings_are_part_of_the_history(manager, storage, create):
+    """Fewer clips than asked for: the completed event says so."""
+    job_id = create(clip_count=20)
+
+    Worker(manager, storage=storage).run(until_idle=True)
+
+    (event,) = [each for each in manager.get_job_events(job_id) if each.type == "completed"]
+    assert "of 20 clips" in event.data["warnings"][0]

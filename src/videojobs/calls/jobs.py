@@ -95,6 +95,7 @@ def _nothing(rows: Rows) -> None:
 def list_events(job_id: UUID | str, after_id: int, limit: int) -> Call[list[JobEvent]]:
     """Read its history, oldest first."""
     whole_within("get_job_events", "limit", limit, 1, BATCH_LIMIT)
+    whole_within("get_job_events", "after_id", after_id, 0, 2**63 - 1)
     arguments = {
         "job_id": as_id("get_job_events", "job_id", job_id),
         "after_id": after_id,

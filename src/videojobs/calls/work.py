@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -28,12 +29,15 @@ from videojobs.models import (
     Lease,
     OutputFile,
     RecoveredJob,
+    Row,
     Rows,
     Settled,
     Verdict,
     VideoJob,
 )
 from videojobs.requests import BATCH_LIMIT, refusal, refuse
+
+logger = logging.getLogger("videojobs")
 
 CLAIM_LIMIT = 100
 LEASE_SECONDS = (1, 7 * 24 * 3600)
@@ -70,7 +74,7 @@ def claim_jobs(
 
 
 def _check_worker(operation: str, worker: str) -> None:
-    if not (0 < len(worker) <= 255 and "\x00" not in worker):
+    if not 0 < len(worker) <= 255 or storable(worker) != worker:
         raise refuse(operation, "worker_id", worker, "text of 1 to 255 characters without NUL")
 
 
@@ -80,7 +84,17 @@ def _check_names(field: str, names: Sequence[str]) -> None:
 
 
 def _leases(rows: Rows) -> list[Lease]:
-    return [Lease.model_validate(row) for row in rows]
+    return [lease for row in rows if (lease := _readable(row))]
+
+
+def _readable(row: Row) -> Lease | None:
+    # One row that this version cannot read must not stop a worker, nor each of its successors:
+    # left alone, its lease runs out, and after a few such it fails with worker_lost.
+    try:
+        return Lease.model_validate(row)
+    except ValidationError as error:
+        logger.error("a claimed job cannot be read by this version: %s", refusal("Lease", error))
+        return None
 
 
 def start_processing(
@@ -123,6 +137,7 @@ def complete_job(
     job: Lease | VideoJob | UUID | str,
     outputs: Outputs,
     processing_seconds: float | None,
+    detail: Mapping[str, Any],
 ) -> Call[VideoJob]:
     """Complete it. A bare id works for a service; a worker gives its lease."""
     job_id, run_token = _target("complete_job", job)
@@ -133,6 +148,7 @@ def complete_job(
         "run_token": run_token,
         "output_files": Json(_output_files(outputs)),
         "processing_seconds": processing_seconds,
+        "detail": Json(storable_json(detail)),
     }
     return _settling("complete_video_job", arguments, Repeatable.KEYED)
 
@@ -251,7 +267,7 @@ def update_status(
         "stage": None if stage is None else storable(stage),
         "worker": worker,
         "output_files": Json(_output_files(outputs)),
-        "error_code": error_code,
+        "error_code": _told(error_code),
         "error_message": None if error_message is None else _told(error_message),
     }
     return Call("update_video_job_status", arguments, one_job, Repeatable.ONCE)

@@ -60,6 +60,8 @@ def body_of(call: Call[Any]) -> bytes:
 
 def headers_with(headers: dict[str, str], token: str) -> dict[str, str]:
     """With the user's token, and no second Authorization header in another case."""
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise Failure("the token is empty, or no token", sent=Sent.ANSWERED, status=401)
     kept = {name: value for name, value in headers.items() if name.lower() != "authorization"}
     return {**kept, "Authorization": f"Bearer {token}"}
 

@@ -9,6 +9,8 @@ from typing import Any
 import jwt
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import TransactionStatus
+from psycopg.rows import dict_row
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 from pydantic_core import to_json
 
@@ -23,6 +25,7 @@ TRANSACTION_POOLER_PORT = "6543"
 #: No max-rows cuts an answer off here; larger batches than this are not faster.
 BATCH_SIZE = 2_500
 # libpq gives no SQLSTATE for a connection that the server refused: its words are all there is.
+_KEEPALIVES = {"keepalives_idle": "5", "keepalives_interval": "3", "keepalives_count": "3"}
 _REFUSED_CONNECTIONS = {
     "password authentication failed": "28P01",
     "no password supplied": "28P01",
@@ -33,6 +36,25 @@ _UNKNOWN_HOSTS = ("failed to resolve host", "could not translate host name")
 BECOME_USER = (
     "select set_config('role', 'authenticated', true), set_config('request.jwt.claims', %s, true)"
 )
+
+
+def options_of_pooled(*, behind_pooler: bool) -> dict[str, Any]:
+    """How a pool makes its connections; behind a transaction pooler nothing may be prepared."""
+    return {
+        "autocommit": True,
+        "row_factory": dict_row,
+        "prepare_threshold": None if behind_pooler else 5,
+    }
+
+
+SAVE = b"savepoint videojobs"
+RESTORE = b"rollback to savepoint videojobs"
+FORGET = b"release savepoint videojobs"
+
+
+def commits_by_itself(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> bool:
+    """Whether a statement is a transaction of its own, in which a savepoint has no place."""
+    return connection.autocommit and connection.info.transaction_status is TransactionStatus.IDLE
 
 
 def conninfo_of(url: str, settings: Settings) -> tuple[str, bool]:
@@ -49,6 +71,10 @@ def conninfo_of(url: str, settings: Settings) -> tuple[str, bool]:
         ) from None
     parts.setdefault("connect_timeout", str(max(2, round(settings.connect_timeout_seconds))))
     parts.setdefault("application_name", "videojobs")
+    # A network that has gone silent ends a call, which would otherwise wait for ever.
+    parts.setdefault("tcp_user_timeout", str(round(settings.read_timeout_seconds * 1000)))
+    for name, value in _KEEPALIVES.items():
+        parts.setdefault(name, value)
     pooled = str(parts.get("port")) == TRANSACTION_POOLER_PORT
     return make_conninfo("", **parts), pooled
 

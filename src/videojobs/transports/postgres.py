@@ -4,16 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
-from collections.abc import AsyncGenerator, Collection, Generator
-from contextlib import (
-    AsyncExitStack,
-    ExitStack,
-    aclosing,
-    asynccontextmanager,
-    contextmanager,
-    suppress,
-)
 from copy import copy
 from typing import Any
 
@@ -33,11 +23,10 @@ from videojobs.models import Rows
 from videojobs.retries import Failure, closed
 from videojobs.settings import Settings
 from videojobs.transports import _psycopg as wire
+from videojobs.transports._listening import AsyncNotifyListener, NotifyListener
 from videojobs.transports._protocol import (
-    AsyncListener,
     AsyncPollingListener,
     Channel,
-    Listener,
     PollingListener,
     Token,
     current_token,
@@ -67,11 +56,7 @@ class PostgresTransport:
         return ConnectionPool(
             self._conninfo,
             connection_class=psycopg.Connection[DictRow],
-            kwargs={
-                "autocommit": True,
-                "row_factory": dict_row,
-                "prepare_threshold": None if self._pooled else 5,
-            },
+            kwargs=wire.options_of_pooled(behind_pooler=self._pooled),
             min_size=0,
             max_size=self._settings.pool_size,
             timeout=self._settings.connect_timeout_seconds,
@@ -144,20 +129,8 @@ class PostgresTransport:
             # The token may have expired since: ask for a fresh one, once.
             return self._verifier.claims_of(current_token(self._token))
 
-    @contextmanager
-    def listen(self, channel: Channel) -> Generator[Listener]:
-        if self._pooled:
-            yield PollingListener()
-            return
-        with ExitStack() as stack:
-            listener: Listener = PollingListener()
-            # Waking is a convenience; polling finds every change too.
-            with suppress(psycopg.Error):
-                connection = psycopg.connect(self._conninfo, autocommit=True)
-                stack.enter_context(connection)
-                connection.execute(f"listen {channel.value}")
-                listener = _NotifyListener(connection)
-            yield listener
+    def listen(self, channel: Channel) -> PollingListener | NotifyListener:
+        return PollingListener() if self._pooled else NotifyListener(self._conninfo, channel)
 
     def as_user(self, token: Token) -> PostgresTransport:
         user = copy(self)
@@ -188,7 +161,8 @@ def _ask(connection: psycopg.Connection[Any], call: Call[Any], claims: str | Non
 class PostgresConnectionTransport:
     """Calls functions on the caller's connection, and so within the caller's transaction.
 
-    Nothing is committed here and nothing is repeated: what failed has ended the transaction.
+    Nothing is committed here and nothing is repeated. Each call has a savepoint, so that a refusal
+    leaves the transaction as it was.
     """
 
     can_repeat = False
@@ -199,10 +173,22 @@ class PostgresConnectionTransport:
         self._connection = connection
 
     def send(self, call: Call[Any]) -> Rows:
+        connection = self._connection
         try:
-            return _ask(self._connection, call, None)
+            if wire.commits_by_itself(connection):
+                return _ask(connection, call, None)
+            # The first statement begins the transaction, if none is open; nothing here ends it.
+            connection.execute(wire.SAVE)
+            try:
+                rows = _ask(connection, call, None)
+            except psycopg.Error:
+                if not connection.broken:
+                    connection.execute(wire.RESTORE)
+                raise
+            connection.execute(wire.FORGET)
         except psycopg.Error as error:
             raise wire.failure_of(error, connected=True) from error
+        return rows
 
     def listen(self, channel: Channel) -> PollingListener:
         return PollingListener()
@@ -212,22 +198,6 @@ class PostgresConnectionTransport:
 
     def close(self) -> None:
         """Do nothing: the connection is the caller's."""
-
-
-class _NotifyListener:
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self._connection = connection
-
-    def wait(self, payloads: Collection[str], seconds: float) -> bool:
-        end = time.monotonic() + seconds
-        try:
-            while (left := end - time.monotonic()) > 0:
-                for notice in self._connection.notifies(timeout=left, stop_after=1):
-                    if notice.payload in payloads:
-                        return True
-        except psycopg.OperationalError:
-            return PollingListener().wait(payloads, max(end - time.monotonic(), 0))
-        return False
 
 
 class AsyncPostgresTransport:
@@ -251,11 +221,7 @@ class AsyncPostgresTransport:
         return AsyncConnectionPool(
             self._conninfo,
             connection_class=psycopg.AsyncConnection[DictRow],
-            kwargs={
-                "autocommit": True,
-                "row_factory": dict_row,
-                "prepare_threshold": None if self._pooled else 5,
-            },
+            kwargs=wire.options_of_pooled(behind_pooler=self._pooled),
             min_size=0,
             max_size=self._settings.pool_size,
             timeout=self._settings.connect_timeout_seconds,
@@ -282,11 +248,11 @@ class AsyncPostgresTransport:
     async def _connection(self) -> psycopg.AsyncConnection[DictRow]:
         if self._closed.is_set():
             raise closed()
-        if not self._worked:
-            # Opened within the loop that uses it, and once.
-            async with self._opening:
-                await self._pool.open()
         try:
+            if not self._worked:
+                # Opened within the loop that uses it, and once.
+                async with self._opening:
+                    await self._pool.open()
             connection = await self._pool.getconn()
             while wire.is_stale(connection):
                 await self._pool.putconn(connection)
@@ -317,19 +283,10 @@ class AsyncPostgresTransport:
                 raise
             return self._verifier.claims_of(await current_token_async(self._token))
 
-    @asynccontextmanager
-    async def listen(self, channel: Channel) -> AsyncGenerator[AsyncListener]:
+    def listen(self, channel: Channel) -> AsyncPollingListener | AsyncNotifyListener:
         if self._pooled:
-            yield AsyncPollingListener()
-            return
-        async with AsyncExitStack() as stack:
-            listener: AsyncListener = AsyncPollingListener()
-            with suppress(psycopg.Error):
-                connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
-                await stack.enter_async_context(connection)
-                await connection.execute(f"listen {channel.value}")
-                listener = _AsyncNotifyListener(connection)
-            yield listener
+            return AsyncPollingListener()
+        return AsyncNotifyListener(self._conninfo, channel)
 
     def as_user(self, token: Token) -> AsyncPostgresTransport:
         user = copy(self)
@@ -371,10 +328,21 @@ class AsyncPostgresConnectionTransport:
         self._connection = connection
 
     async def send(self, call: Call[Any]) -> Rows:
+        connection = self._connection
         try:
-            return await _ask_async(self._connection, call, None)
+            if wire.commits_by_itself(connection):
+                return await _ask_async(connection, call, None)
+            await connection.execute(wire.SAVE)
+            try:
+                rows = await _ask_async(connection, call, None)
+            except psycopg.Error:
+                if not connection.broken:
+                    await connection.execute(wire.RESTORE)
+                raise
+            await connection.execute(wire.FORGET)
         except psycopg.Error as error:
             raise wire.failure_of(error, connected=True) from error
+        return rows
 
     def listen(self, channel: Channel) -> AsyncPollingListener:
         return AsyncPollingListener()
@@ -384,25 +352,6 @@ class AsyncPostgresConnectionTransport:
 
     async def close(self) -> None:
         """Do nothing: the connection is the caller's."""
-
-
-class _AsyncNotifyListener:
-    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        self._connection = connection
-
-    async def wait(self, payloads: Collection[str], seconds: float) -> bool:
-        end = time.monotonic() + seconds
-        try:
-            while (left := end - time.monotonic()) > 0:
-                notices = self._connection.notifies(timeout=left, stop_after=1)
-                # Closed at once: while it is open, it holds the connection's lock.
-                async with aclosing(notices):
-                    async for notice in notices:
-                        if notice.payload in payloads:
-                            return True
-        except psycopg.OperationalError:
-            return await AsyncPollingListener().wait(payloads, max(end - time.monotonic(), 0))
-        return False
 
 
 def _no_user_here() -> ConfigurationError:

@@ -1,0 +1,150 @@
+"""LISTEN on a connection of its own, which is made anew when it breaks."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection
+from contextlib import aclosing, closing
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+
+from videojobs.transports._protocol import AsyncPollingListener, Channel, PollingListener
+
+logger = logging.getLogger("videojobs")
+
+_RECONNECT_SECONDS = 2.0
+"""At the most so often; until then, and meanwhile, the listener only pauses. Waking is a
+convenience: polling finds every change too."""
+
+
+class _Reconnecting:
+    """When to try again, and what to say."""
+
+    def __init__(self, conninfo: str, channel: Channel) -> None:
+        self._conninfo = conninfo
+        self._statement = f"listen {channel.value}".encode()
+        self._retry_at = 0.0
+
+    def _may_connect(self) -> bool:
+        return time.monotonic() >= self._retry_at
+
+    def _broke(self, error: psycopg.Error) -> None:
+        self._retry_at = time.monotonic() + _RECONNECT_SECONDS
+        logger.warning("listening broke off, will try again: %s", " ".join(str(error).split()))
+
+
+class NotifyListener(_Reconnecting):
+    """Woken by the database."""
+
+    _connection: psycopg.Connection[Any] | None = None
+
+    def __enter__(self) -> Self:
+        self._connect()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._drop()
+
+    def wait(self, payloads: Collection[str], seconds: float) -> bool:
+        """True on an announcement of one of these, and after a break, which may have hidden one."""
+        if self._connection is None:
+            if self._may_connect() and self._connect():
+                return True
+            return PollingListener().wait(payloads, seconds)
+        try:
+            return self._heard(self._connection, payloads, seconds)
+        except psycopg.Error as error:
+            self._drop()
+            self._broke(error)
+            return False
+
+    def _heard(
+        self, connection: psycopg.Connection[Any], payloads: Collection[str], seconds: float
+    ) -> bool:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            with closing(connection.notifies(timeout=left, stop_after=1)) as notices:
+                if any(notice.payload in payloads for notice in notices):
+                    return True
+        return False
+
+    def _connect(self) -> bool:
+        try:
+            self._connection = psycopg.connect(self._conninfo, autocommit=True)
+            self._connection.execute(self._statement)
+        except psycopg.Error as error:
+            self._drop()
+            self._broke(error)
+        return self._connection is not None
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+class AsyncNotifyListener(_Reconnecting):
+    """The same for asyncio."""
+
+    _connection: psycopg.AsyncConnection[Any] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._connect()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._drop()
+
+    async def wait(self, payloads: Collection[str], seconds: float) -> bool:
+        """True on an announcement of one of these, and after a break, which may have hidden one."""
+        if self._connection is None:
+            if self._may_connect() and await self._connect():
+                return True
+            return await AsyncPollingListener().wait(payloads, seconds)
+        try:
+            return await self._heard(self._connection, payloads, seconds)
+        except psycopg.Error as error:
+            await self._drop()
+            self._broke(error)
+            return False
+
+    async def _heard(
+        self, connection: psycopg.AsyncConnection[Any], payloads: Collection[str], seconds: float
+    ) -> bool:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            # Closed at once: while it is open, it holds the connection's lock.
+            async with aclosing(connection.notifies(timeout=left, stop_after=1)) as notices:
+                async for notice in notices:
+                    if notice.payload in payloads:
+                        return True
+        return False
+
+    async def _connect(self) -> bool:
+        try:
+            self._connection = await psycopg.AsyncConnection.connect(
+                self._conninfo, autocommit=True
+            )
+            await self._connection.execute(self._statement)
+        except psycopg.Error as error:
+            await self._drop()
+            self._broke(error)
+        return self._connection is not None
+
+    async def _drop(self) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
