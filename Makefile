@@ -14,7 +14,7 @@ demo: $(VENV)/.all
 	$(BIN)/videojobs demo $(VIDEO)
 
 test: $(VENV)/.dev .parts/.npm
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(TESTS)
 
 check: $(VENV)/.dev .parts/.npm .parts/.postgres15
 	$(BIN)/ruff format --check .

@@ -24,8 +24,8 @@ from videojobs.settings import Settings
 TRANSACTION_POOLER_PORT = "6543"
 #: No max-rows cuts an answer off here; larger batches than this are not faster.
 BATCH_SIZE = 2_500
-# libpq gives no SQLSTATE for a connection that the server refused: its words are all there is.
 _KEEPALIVES = {"keepalives_idle": "5", "keepalives_interval": "3", "keepalives_count": "3"}
+# libpq gives no SQLSTATE for a connection that the server refused: its words are all there is.
 _REFUSED_CONNECTIONS = {
     "password authentication failed": "28P01",
     "no password supplied": "28P01",
