@@ -6,25 +6,35 @@ Run it:  pip install 'videojobs' fastapi uvicorn
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from math import ceil
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, FastAPI, Header, HTTPException, Request
+from fastapi import Depends, FastAPI, Header, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from videojobs import (
     AsyncVideoJobManager,
     AuthenticationError,
+    CreatedJob,
+    IdempotencyConflictError,
+    InvalidTransitionError,
     JobFilter,
     JobNotFoundError,
+    PermissionDeniedError,
     PlatformTarget,
+    RateLimitedError,
+    SupabaseConnectionError,
     SupabaseValidationError,
     VideoJob,
     VideoJobsError,
 )
+
+logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager
@@ -48,35 +58,60 @@ def jobs_of_caller(
 
 Jobs = Annotated[AsyncVideoJobManager, Depends(jobs_of_caller)]
 
-_STATUS = {SupabaseValidationError: 422, JobNotFoundError: 404, AuthenticationError: 401}
+# The first kind that fits counts: being told to slow down is also a trouble of the connection.
+_STATUS: tuple[tuple[type[VideoJobsError], int], ...] = (
+    (SupabaseValidationError, 422),
+    (AuthenticationError, 401),
+    (PermissionDeniedError, 403),
+    (JobNotFoundError, 404),
+    (InvalidTransitionError, 409),
+    (IdempotencyConflictError, 409),
+    (RateLimitedError, 429),
+    (SupabaseConnectionError, 503),
+)
 
 
 @app.exception_handler(VideoJobsError)
 async def tell(request: Request, error: VideoJobsError) -> JSONResponse:
-    """Every error of the library as a reply; its message is meant for people."""
-    status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 409)
-    return JSONResponse({"detail": str(error), "code": error.code}, status_code=status)
+    """Every error of the library as a reply; what is ours to mend is told to nobody."""
+    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+    if status == 500:
+        logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return JSONResponse({"detail": "something went wrong here"}, status_code=500)
+    headers = {"Retry-After": str(ceil(error.retry_after or 1))} if status == 429 else None
+    return JSONResponse(
+        {"detail": str(error), "code": error.code}, status_code=status, headers=headers
+    )
 
 
 class Wish(BaseModel):
     """What a user asks for."""
 
-    path: str
+    # Checked here, since a worker reads whatever path a job names. Where uploads of all users share
+    # one folder, do not take a path at all: take an upload's id, look up whose it is, and make the
+    # path from that.
+    path: str = Field(pattern=r"^uploads/[^/\\]+$", examples=["uploads/talk.mp4"])
     clips: int = 3
     platform: PlatformTarget = PlatformTarget.TIKTOK
 
 
 @app.post("/videos", status_code=201)
 async def cut_clips(
-    wish: Wish, jobs: Jobs, idempotency_key: Annotated[str | None, Header()] = None
-) -> VideoJob:
-    """Create a job; the same Idempotency-Key again returns the same job."""
-    return await jobs.create_job(
+    wish: Wish,
+    jobs: Jobs,
+    response: Response,
+    idempotency_key: Annotated[str | None, Header()] = None,
+) -> CreatedJob:
+    """Create a job; the same Idempotency-Key again returns the same job, with 200."""
+    job = await jobs.create_job(
         source_url=wish.path,
         clip_count=wish.clips,
         platform_target=wish.platform,
         idempotency_key=idempotency_key,
     )
+    if not job.created:
+        response.status_code = 200
+    return job
 
 
 @app.get("/videos")

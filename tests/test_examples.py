@@ -11,9 +11,21 @@ from types import ModuleType
 from uuid import uuid4
 
 import pytest
+from fastapi import Request
 from fastapi.testclient import TestClient
 
-from videojobs import VideoJobManager
+from videojobs import (
+    AuthenticationError,
+    IdempotencyConflictError,
+    InvalidTransitionError,
+    JobNotFoundError,
+    PermissionDeniedError,
+    RateLimitedError,
+    SchemaMismatchError,
+    SupabaseConnectionError,
+    SupabaseValidationError,
+    VideoJobManager,
+)
 from videojobs.media.ffmpeg import find_ffmpeg
 from videojobs.media.sample import make_sample
 
@@ -51,20 +63,52 @@ def test_the_fastapi_example_creates_jobs_as_the_caller(stack, database, monkeyp
     theirs = {"Authorization": f"Bearer {stack.user_token(uuid4())}"}
 
     with TestClient(loaded("fastapi_enqueue").app) as client:
-        created = client.post("/videos", json={"path": "talk.mp4"}, headers=mine)
-        again = client.post("/videos", json={"path": "talk.mp4"}, headers=mine)
+        created = client.post("/videos", json={"path": "uploads/talk.mp4"}, headers=mine)
+        again = client.post("/videos", json={"path": "uploads/talk.mp4"}, headers=mine)
         job_id = created.json()["id"]
         listed = client.get("/videos", headers=mine).json()["items"]
-        refused = client.post("/videos", json={"path": "talk.mp4", "clips": 0}, headers=mine)
+        refused = client.post(
+            "/videos", json={"path": "uploads/talk.mp4", "clips": 0}, headers=mine
+        )
+        outside = client.post("/videos", json={"path": "/etc/passwd"}, headers=mine)
+        changed = client.post("/videos", json={"path": "uploads/b.mp4"}, headers=mine)
+        forged = client.get("/videos", headers={"Authorization": "Bearer not.a.token"})
         strangers = client.get(f"/videos/{job_id}", headers=theirs)
         cancelled = client.post(f"/videos/{job_id}/cancel", headers=mine)
+        late = client.post(f"/videos/{job_id}/cancel", headers=mine)
         unsigned = client.get("/videos")
 
-    assert created.status_code == 201
+    assert (created.status_code, again.status_code) == (201, 200)
     assert again.json()["id"] == job_id
     assert [job["id"] for job in listed] == [job_id]
     assert (refused.status_code, strangers.status_code, unsigned.status_code) == (422, 404, 401)
+    assert (outside.status_code, changed.status_code, forged.status_code) == (422, 409, 401)
     assert cancelled.json()["status"] == "cancelled"
+    assert late.json()["status"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (SupabaseValidationError("refused"), 422),
+        (AuthenticationError("expired"), 401),
+        (PermissionDeniedError("not yours"), 403),
+        (JobNotFoundError("not there"), 404),
+        (InvalidTransitionError("completed"), 409),
+        (IdempotencyConflictError("other content"), 409),
+        (RateLimitedError("slower", retry_after=2.5), 429),
+        (SupabaseConnectionError("away"), 503),
+        (SchemaMismatchError("old"), 500),
+    ],
+)
+async def test_the_fastapi_example_answers_each_error_with_its_status(error, status):
+    """The caller's fault, the database's absence and our own trouble look different."""
+    request = Request({"type": "http", "method": "GET", "path": "/videos", "headers": []})
+
+    reply = await loaded("fastapi_enqueue").tell(request, error)
+
+    assert reply.status_code == status
+    assert reply.headers.get("retry-after") == ("3" if status == 429 else None)
 
 
 def test_the_worker_script_runs_the_jobs(database, tmp_path: Path):
@@ -79,7 +123,7 @@ def test_the_worker_script_runs_the_jobs(database, tmp_path: Path):
             settings={"clip_seconds": 3, "clip_width": 180, "clip_height": 320},
         )
 
-        result = run("worker_script", str(tmp_path), "--until-idle", SUPABASE_DB_URL=database)
+        result = run("worker_script", "--until-idle", str(tmp_path), SUPABASE_DB_URL=database)
 
         assert result.returncode == 0, result.stderr
         assert manager.get_job(job.id).status == "completed"

@@ -119,10 +119,12 @@ class Worker:
             handle_signals: Whether to react to signals; only possible in the main thread.
 
         Raises:
+            ConfigurationError: The storage is not there; every job would fail on it.
             PermissionDeniedError: The manager's key has no service rights.
             SupabaseConnectionError: The database could not be reached at the start. Later
                 troubles are logged, and waited out.
         """
+        self._storage.check()
         sweep_stale_folders(self._work_root)
         self._manager.recover_stuck_jobs()
         self._next_rescue = self._after_about_half_a_lease()

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 from uuid import uuid4
 
+import jwt
+import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from videojobs import JobStatus, VideoJobManager
+from videojobs.local.keys import Secrets
 
 USER = "aaaaaaaa-0000-4000-8000-000000000001"
 
@@ -94,8 +100,9 @@ def test_cancel_retry_and_delete_change_the_job(on_database, database):
     assert on_database("jobs", "cancel", job["id"]).returncode == 0
     assert on_database("jobs", "retry", job["id"]).returncode == 0
     assert on_database("jobs", "cancel", job["id"], "--reason", "no longer wanted").returncode == 0
-    assert on_database("jobs", "delete", job["id"]).returncode == 0
+    deleted = on_database("jobs", "delete", job["id"])
 
+    assert deleted.stdout == f"{job['id']} deleted\n"
     with VideoJobManager.from_url(database) as manager:
         assert len(manager.list_jobs()) == 0
 
@@ -110,7 +117,8 @@ def test_clear_asks_before_it_deletes(on_database, database):
     cleared = on_database("jobs", "clear", "--yes")
 
     assert unanswered.returncode != 0
-    assert "1 jobs deleted" in cleared.stdout
+    assert "Delete all completed, failed and cancelled jobs for good" in unanswered.stdout
+    assert "1 job deleted" in cleared.stdout
     with VideoJobManager.from_url(database) as manager:
         assert [left.status for left in manager.list_jobs()] == [JobStatus.QUEUED]
 
@@ -133,7 +141,7 @@ def test_stats_count_by_status_and_group(on_database):
     for_people = on_database("stats", "--by", "platform")
     for_scripts = json.loads(on_database("stats", "--json", "--days", "1").stdout)
 
-    assert "1 jobs" in for_people.stdout and "tiktok" in for_people.stdout
+    assert "1 job:" in for_people.stdout and "tiktok" in for_people.stdout
     assert for_scripts["by_status"]["queued"] == 1
 
 
@@ -153,6 +161,132 @@ def test_doctor_says_what_to_do_when_nothing_is_configured(run):
 
     assert result.returncode == 1
     assert "SUPABASE_URL" in result.stdout
+    assert "--  schema: not checked" in result.stdout
+    assert "ok  ffmpeg: ffmpeg " in result.stdout
+
+
+def test_doctor_does_not_wait_long_for_an_absent_database(run):
+    """It says within seconds that nothing answers, once, and what it could not look at."""
+    url = "postgresql://owner:hunter2@127.0.0.1:1/nowhere"
+    started = time.monotonic()
+
+    result = run("doctor", DATABASE_URL=url)
+
+    assert time.monotonic() - started < 15
+    assert result.returncode == 1
+    assert result.stdout.count("BAD ") == 1
+    assert "--  migrations: not checked" in result.stdout
+    assert "hunter2" not in result.stdout + result.stderr
+    assert result.stderr == ""
+
+
+@pytest.fixture
+def login_without_rights(database):
+    """The URL of a role that may connect, and nothing else."""
+    name, password = f"nobody_{uuid4().hex[:8]}", "pw"
+    with psycopg.connect(database, autocommit=True) as owner:
+        owner.execute(f"create role {name} login password '{password}'")
+        owner.execute("revoke usage on schema auth from public, anon, authenticated")
+        yield make_conninfo(database, user=name, password=password)
+        owner.execute(f"drop role {name}")
+
+
+@pytest.mark.parametrize("command", ["migrate", "doctor"])
+def test_a_login_without_rights_is_told_what_it_lacks(run, login_without_rights, command):
+    """A sentence that names the schema and whom to connect as, not a traceback."""
+    result = run(command, DATABASE_URL=login_without_rights)
+
+    assert result.returncode == (2 if command == "migrate" else 1)
+    assert "permission denied for schema" in result.stdout + result.stderr
+    assert "use the owner of the database" in result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_failure(on_database, bare_environment, database):
+    """`videojobs jobs list | head -1` ends with 0 on both sides, and says nothing of a pipe."""
+    for _ in range(3):
+        created(on_database)
+    command = shlex.join([sys.executable, "-m", "videojobs", "jobs", "list"])
+
+    for arguments in ("", " --json"):
+        result = subprocess.run(
+            ["bash", "-c", f"{command}{arguments} | head -c 1; exit ${{PIPESTATUS[0]}}"],
+            env={**bare_environment, "DATABASE_URL": database},
+            capture_output=True,
+            text=True,
+        )
+
+        assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_output_into_a_pipe_is_not_cut(run, bare_environment, database):
+    """Without a terminal, a long name stands in one line, for grep."""
+    name = "x" * 200
+    bare_environment.pop("COLUMNS")
+    with VideoJobManager.from_url(database) as manager:
+        manager.create_job(user_id=USER, original_filename=name)
+
+    assert name in run("jobs", "list", DATABASE_URL=database).stdout
+
+
+def test_show_leaves_out_what_only_the_machinery_needs(on_database):
+    """People see no fences and counters; scripts see all."""
+    job = created(on_database)
+
+    shown = on_database("jobs", "show", job["id"])
+    as_json = on_database("jobs", "show", job["id"], "--json")
+
+    for internal in ("tenant_id", "seq", "run_token"):
+        assert internal not in shown.stdout
+        assert internal in as_json.stdout
+
+
+def test_the_worker_tells_what_it_does_a_line_each(on_database, tmp_path: Path):
+    """Where it works, how each attempt ended, and that it stopped."""
+    (tmp_path / "videojobs-output").mkdir()
+    job = created(on_database, "--max-attempts", "1")
+
+    result = on_database("worker", "--until-idle")
+
+    lines = result.stderr.splitlines()
+    assert result.returncode == 0
+    assert "works on default, storage" in lines[0]
+    assert any(line.startswith(f"{job['id']} failed: there is no source") for line in lines)
+    assert lines[-1] == "stopped"
+
+
+def test_a_token_is_signed_for_the_local_stack(run, tmp_path: Path):
+    """With the data folder's secret, whether the stack runs or not."""
+    secrets = Secrets()
+    (tmp_path / ".videojobs").mkdir()
+    secrets.save(tmp_path / ".videojobs" / "secrets.json")
+
+    result = run("local", "token", USER)
+
+    claims = jwt.decode(
+        result.stdout.strip(), secrets.jwt_secret, algorithms=["HS256"], audience="authenticated"
+    )
+    assert (claims["sub"], claims["role"]) == (USER, "authenticated")
+
+
+def test_a_token_needs_a_stack_that_was_started_once(run):
+    """Without a data folder the message says which command makes it."""
+    result = run("local", "token", USER)
+
+    assert result.returncode == 2
+    assert "videojobs local up" in result.stderr
+
+
+def test_a_demo_of_a_broken_video_ends_with_its_error(run, tmp_path: Path):
+    """No empty tables, and no advice what to try next."""
+    (tmp_path / "broken.mp4").write_bytes(b"not a video" * 100)
+
+    result = run("demo", "broken.mp4")
+
+    assert result.returncode == 1
+    assert "failed" in result.stdout
+    assert "loudness" not in result.stdout
+    assert "What to try next" not in result.stdout
 
 
 def test_migrate_a_second_time_changes_nothing(on_database):
@@ -171,7 +305,7 @@ def test_migrate_copies_the_files_into_a_project(run, tmp_path: Path):
     copied = sorted(path.name for path in (tmp_path / "supabase" / "migrations").iterdir())
     assert copied[0] == "20261121000100_tables.sql"
     assert result.returncode == again.returncode == 0
-    assert again.stdout == ""
+    assert again.stdout == f"{len(copied)} files are there already\n"
 
 
 @pytest.mark.parametrize(
@@ -184,6 +318,8 @@ def test_migrate_copies_the_files_into_a_project(run, tmp_path: Path):
         (["jobs", "create", "a.mp4", "--user", USER, "--platform", "myspace"], 2, "tiktok"),
         (["jobs", "list", "--limit", "501"], 2, "from 1 to 500"),
         (["stats", "--by", "weather"], 2, "platform"),
+        (["stats", "--days", "99999999"], 2, "36500"),
+        (["jobs", "clear", "--older-than-days", "99999999"], 2, "36500"),
         (["nonsense"], 2, "No such command"),
     ],
 )
@@ -229,7 +365,7 @@ def test_without_its_extra_the_command_names_the_install(tmp_path: Path):
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path
     )
 
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert result.stderr.strip() == (
         "the command line needs an extra: pip install 'videojobs[cli]'"
     )

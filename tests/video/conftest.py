@@ -25,6 +25,10 @@ HALVES = (
     "color=red:size=160x180:rate=30:duration=3[a];color=blue:size=160x180:rate=30:duration=3[b];"
     "[a][b]hstack",
 )
+# Each second is three shades lighter than the one before; black is 16.
+CLOCK = ("-f", "lavfi", "-i", "color=black:size=90x160:rate=10:duration=60,"
+         "geq=lum='16+3*floor(T)':cb=128:cr=128")  # fmt: skip
+SPARSE_KEYS = ("-c:v", "libx264", "-preset", "ultrafast", "-g", "100", "-sc_threshold", "0")
 FAST = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "30")
 PQ = "log-level=error:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc"
 
@@ -41,6 +45,15 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "hdr.mp4": (*PICTURE, "-c:v", "libx265", "-preset", "ultrafast", "-pix_fmt", "yuv420p10le",
                 "-x265-params", PQ, "-t", "2"),
     "music.m4a": (*VOICE, "-c:a", "aac"),
+    "clock.mp4": (*CLOCK, *SPARSE_KEYS),
+    "clock.mkv": (*CLOCK, *SPARSE_KEYS),
+    "clock.flv": (*CLOCK, *SPARSE_KEYS),
+    "clock.ts": (*CLOCK, *SPARSE_KEYS),
+    "clock.mpg": (*CLOCK, *SPARSE_KEYS, "-f", "vob"),
+    "clock.avi": (*CLOCK, "-c:v", "mpeg4", "-g", "100", "-q:v", "2"),
+    "slow.mp4": ("-f", "lavfi", "-i", "testsrc2=size=320x180:rate=20:duration=2", *FAST),
+    "mute.mp4": (*PICTURE, "-f", "lavfi", "-i", "anullsrc=d=4", *FAST, "-c:a", "aac"),
+    "mp3.mp4": (*PICTURE, *VOICE, *FAST, "-c:a", "libmp3lame"),
 }  # fmt: skip
 
 Make = Callable[[str], Path]
@@ -109,6 +122,7 @@ def look() -> Callable[[Path], dict[str, Any]]:
             video = container.streams.video[0]
             frames = list(container.decode(video))
             middle = frames[len(frames) // 2]
+            lightness = [bytes(frame.planes[0])[0] for frame in (frames[0], middle, frames[-1])]
             width, height = middle.width, middle.height
             sounds = container.streams.audio
             return {
@@ -120,6 +134,7 @@ def look() -> Callable[[Path], dict[str, Any]]:
                 "frames": len(frames),
                 "seconds": len(frames) / float(video.average_rate or 1),
                 "channels": [sound.codec_context.layout.nb_channels for sound in sounds],
+                "clock": [round((light - 16) / 3) for light in lightness],
                 "top": _pixel(middle, width // 2, 10),
                 "bottom": _pixel(middle, width // 2, height - 10),
                 "left": _pixel(middle, 10, height // 2),

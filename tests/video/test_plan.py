@@ -259,6 +259,28 @@ def test_a_clip_has_a_way_without_seeking(facts: SourceFacts):
     assert "[0:0]trim=start=40.0[s0];[s0]setpts=expr=PTS-40.0/TB[s1]" in " ".join(slow)
 
 
+@pytest.mark.parametrize("container", ["mpegts", "mpeg"])
+def test_broadcast_streams_are_read_from_half_a_minute_before(facts: SourceFacts, container: str):
+    """They have no index; reading all that lies before would take too long for the last clips."""
+    plan = clips(replace(facts, container=container), clip_count=3, clip_seconds=10)
+
+    first, _, last = (" ".join(run.arguments) for run in plan.runs)
+    assert "-t 15.0 -threads 1 -i" in first
+    assert "-ss" not in first
+    assert "trim=start=5.0" in first
+    assert "-ss 15.0 -t 40.0 -threads 1 -i" in last
+    assert "trim=start=30.0" in last
+
+
+@pytest.mark.parametrize("duration_seconds", [10.0006, 10.4 / 3])
+def test_no_clip_begins_below_zero(facts: SourceFacts, duration_seconds: float):
+    """Not even at -0.0, which a rounded length gives."""
+    plan = clips(replace(facts, duration_seconds=duration_seconds), clip_count=1)
+
+    assert str(plan.outputs[0].source_start_seconds) == "0.0"
+    assert "-ss" not in plan.runs[0].arguments
+
+
 def test_renditions_share_one_decode_and_scale_in_a_cascade(facts: SourceFacts):
     """480p is scaled from 720p, and 720p from 1080p."""
     plan = renditions(facts)
@@ -367,7 +389,7 @@ def test_sources_that_cannot_be_used_are_refused(
         ({"clip_width": 721, "clip_height": 1280}, "clip_width", "even number"),
         ({"rendition_heights": [144]}, "rendition_heights", "choose from [1080, 720, 480]"),
         ({"platform_target": "myspace"}, "platform_target", "'tiktok'"),
-        ({"clip_length": 5}, "clip_length", "not permitted"),
+        ({"clip_length": 5}, "clip_length", "not a field"),
         ({"clip_width": 720}, "", "together"),
         ({"clip_seconds": 1, "platform_target": "tiktok"}, "", "takes 3 to 600 seconds"),
     ],
@@ -386,5 +408,13 @@ def test_unknown_options_are_warned_of(facts: SourceFacts):
     plan = clips(facts, options={"clip_cuont": 3})
 
     assert plan.warnings == (
-        "the setting 'clip_cuont' is not known to the pipeline 'clips' and was ignored",
+        "the setting 'clip_cuont' is not known to the pipeline 'clips' and was ignored; "
+        "did you mean 'clip_count'?",
     )
+
+
+def test_nothing_is_suggested_for_what_resembles_nothing(facts: SourceFacts):
+    """A wrong guess would mislead."""
+    plan = clips(facts, options={"colour": "blue"})
+
+    assert plan.warnings[0].endswith("and was ignored")

@@ -78,6 +78,14 @@ def test_a_broken_upload_is_known_by_its_index(inspector: Inspector, media: Make
     assert facts.is_cut_short
 
 
+def test_codecs_have_their_own_names(inspector: Inspector, media: Make):
+    """Not those of ffmpeg's decoders, such as mp3float."""
+    facts = inspector.source(media("mp3.mp4"))
+
+    assert facts.audio is not None
+    assert facts.audio.codec == "mp3"
+
+
 def test_sound_alone_has_no_video(inspector: Inspector, media: Make):
     """It is a fact, not an error, of the probe."""
     facts = inspector.source(media("music.m4a"))
@@ -106,6 +114,7 @@ def test_what_is_no_video_is_refused(
 
     assert (refused.value.code, refused.value.retryable) == ("corrupt_source", False)
     assert "export it again" in str(refused.value)
+    assert "Errno" not in str(refused.value)
 
 
 def test_a_file_that_ends_its_reader_is_refused_and_the_next_is_read(

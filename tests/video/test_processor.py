@@ -174,6 +174,55 @@ def test_unusual_sources_give_ordinary_clips(
     assert found["seconds"] == pytest.approx(1.0, abs=0.05)
 
 
+@pytest.mark.parametrize("container", ["mp4", "mkv", "flv", "ts", "mpg", "avi"])
+def test_clips_show_the_times_that_they_promise(
+    processor: VideoProcessor, media: Make, tmp_path: Path, look: Look, container: str
+):
+    """First, middle and last picture; broadcast streams have no index and seek badly."""
+    source = media(f"clock.{container}")
+    settings = small(clip_count=2, clip_seconds=8)
+
+    result = processor.process(source, settings, output_dir=tmp_path)
+
+    # An MPEG program stream's length is an estimate, so its clips begin elsewhere.
+    first, second = (output.source_start_seconds or 0.0 for output in result.output_files)
+    assert (first, second) == pytest.approx((11.0, 41.0), abs=2.0)
+    assert look(tmp_path / "clip_01.mp4")["clock"] == [int(first + at) for at in (0, 4, 7.9)]
+    assert look(tmp_path / "clip_02.mp4")["clock"] == [int(second + at) for at in (0, 4, 7.9)]
+
+
+def test_a_slow_source_has_its_frames_repeated_and_says_so(
+    processor: VideoProcessor, media: Make, tmp_path: Path
+):
+    """20 frames a second are below every platform's floor, and 40 keep the motion even."""
+    result = processor.process(media("slow.mp4"), small(), output_dir=tmp_path)
+
+    assert result.output_files[0].frame_rate == 40.0
+    assert result.warnings[0] == (
+        "the source has 20 frames a second and any platform takes 23 or more: each is shown "
+        "2 times, at 40"
+    )
+
+
+def test_silence_has_no_loudness(processor: VideoProcessor, media: Make, tmp_path: Path):
+    """The meter's floor is not told as if it were one."""
+    settings = small(enhancement_level="basic")
+
+    result = processor.process(media("mute.mp4"), settings, output_dir=tmp_path)
+
+    assert result.output_files[0].loudness_lufs is None
+    assert result.warnings == ("clip_01 is silent",)
+
+
+def test_folders_may_be_given_as_text(media: Make, tmp_path: Path):
+    """Every name of a path will do."""
+    processor = VideoProcessor(work_dir=str(tmp_path / "work"), cores=2)
+
+    processor.process(str(media("silent.mp4")), small(), output_dir=str(tmp_path / "new" / "out"))
+
+    assert (tmp_path / "new" / "out" / "clip_01.mp4").is_file()
+
+
 def test_a_recording_without_duration_is_cut(
     processor: VideoProcessor, without_duration: Path, tmp_path: Path
 ):

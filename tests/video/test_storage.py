@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from videojobs.errors import ProcessingError
+from videojobs.errors import ConfigurationError, ProcessingError
 from videojobs.storage import LocalStorage, Storage
 
 
@@ -67,15 +67,60 @@ def test_the_outside_is_read_where_that_is_allowed(storage: LocalStorage, tmp_pa
         ("uploads", "source_refused"),
         ("https://example.com/in.mp4", "source_refused"),
         ("uploads/\x00.mp4", "source_refused"),
+        ("uploads/\ud800.mp4", "source_refused"),
+        ("//[x", "source_refused"),
+        ("loop.mp4", "source_refused"),
+        ("uploads/in.mp4/in.mp4", "missing_source"),
     ],
 )
-def test_what_cannot_be_fetched_is_told(storage: Storage, tmp_path: Path, url: str, code: str):
-    """With a code and with what to do."""
+def test_what_cannot_be_fetched_is_told(storage: LocalStorage, tmp_path: Path, url: str, code: str):
+    """With a code and with what to do; no later attempt would fare better."""
+    (storage.root / "loop.mp4").symlink_to("loop.mp4")
+
     with pytest.raises(ProcessingError) as refused:
         storage.fetch(url, tmp_path)
 
-    assert refused.value.code == code
+    assert (refused.value.code, refused.value.retryable) == (code, False)
     assert refused.value.advice
+
+
+def test_a_disk_that_is_not_mounted_fails_no_job_for_good(storage: LocalStorage, tmp_path: Path):
+    """The jobs wait until it is back; only a file that is missing from it is missing."""
+    storage.root.rename(tmp_path / "unmounted")
+
+    with pytest.raises(ProcessingError) as failed:
+        storage.fetch("uploads/in.mp4", tmp_path)
+
+    assert (failed.value.code, failed.value.retryable) == ("storage_failed", True)
+    assert "VIDEOJOBS_STORAGE_DIR" in (failed.value.advice or "")
+
+
+def test_nothing_is_published_below_a_disk_that_is_not_mounted(
+    storage: LocalStorage, tmp_path: Path
+):
+    """The files would vanish below the disk once it is back."""
+    (tmp_path / "a.part").write_bytes(b"a")
+    storage.root.rename(tmp_path / "unmounted")
+
+    with pytest.raises(ProcessingError) as failed:
+        storage.publish({"a.mp4": tmp_path / "a.part"}, "job-1/7")
+
+    assert (failed.value.code, failed.value.retryable) == ("storage_failed", True)
+    assert not storage.root.exists()
+
+
+def test_a_storage_that_is_there_passes_its_check(storage: Storage):
+    """Nothing is said."""
+    storage.check()
+
+
+@pytest.mark.parametrize("name", ["gone", "secret.mp4"])
+def test_a_storage_that_is_no_folder_is_a_matter_of_set_up(
+    storage: LocalStorage, tmp_path: Path, name: str
+):
+    """A worker learns it before it claims a job."""
+    with pytest.raises(ConfigurationError, match="VIDEOJOBS_STORAGE_DIR"):
+        LocalStorage(tmp_path / name).check()
 
 
 def test_outputs_are_published_together(storage: LocalStorage, tmp_path: Path):

@@ -57,9 +57,21 @@ def test_a_work_folder_that_cannot_be_made_is_a_matter_of_set_up(tmp_path: Path)
         work_root(tmp_path / "file" / "work")
 
 
-def test_a_work_folder_that_went_away_may_come_back(tmp_path: Path):
+def test_a_work_folder_that_a_cleaner_removed_is_made_again(tmp_path: Path):
+    """A worker outlives many a sweep of the temporary files, and stays alone in its folder."""
+    root = work_root(tmp_path / "work")
+    root.rmdir()
+
+    with attempt_folder(root) as folder:
+        assert folder.is_dir()
+        assert root.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_work_folder_that_cannot_be_made_now_may_be_later(tmp_path: Path):
     """The attempt may be repeated."""
-    with pytest.raises(ProcessingError) as failed, attempt_folder(tmp_path / "gone"):
+    (tmp_path / "file").write_bytes(b"")
+
+    with pytest.raises(ProcessingError) as failed, attempt_folder(tmp_path / "file" / "work"):
         pass
 
     assert (failed.value.code, failed.value.retryable) == ("work_dir_unusable", True)

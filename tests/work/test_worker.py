@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from videojobs import (
+    ConfigurationError,
     JobEventType,
     JobStatus,
     Lease,
@@ -26,6 +27,7 @@ from videojobs import (
 from videojobs.outcomes import Outcome
 from videojobs.pipelines.progress import Progress
 from videojobs.processor import VideoProcessor
+from videojobs.storage import LocalStorage
 from videojobs.worker import Worker
 
 
@@ -539,3 +541,13 @@ def test_warnings_are_part_of_the_history(manager, storage, create):
 
     (event,) = [each for each in manager.get_job_events(job_id) if each.type == "completed"]
     assert "of 20 clips" in event.data["warnings"][0]
+
+
+def test_a_worker_without_its_storage_claims_nothing(manager, tmp_path, create):
+    """A folder that is not there, such as a disk that is not mounted yet, costs no job."""
+    job_id = create()
+
+    with pytest.raises(ConfigurationError, match="storage folder"):
+        Worker(manager, storage=LocalStorage(tmp_path / "nowhere")).run(until_idle=True)
+
+    assert types_of(manager, job_id) == ["created"]

@@ -16,5 +16,6 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in {"typer", "rich"}:
             raise
-        sys.exit(str(MissingExtraError("cli", "the command line")))
+        sys.stderr.write(f"{MissingExtraError('cli', 'the command line')}\n")
+        sys.exit(2)
     sys.exit(run())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from typing import Annotated
 
 import typer
@@ -46,13 +45,18 @@ _EXIT_CODES: tuple[tuple[type[errors.VideoJobsError], int], ...] = (
 def _options(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what goes on.")] = False,
 ) -> None:
-    handler = RichHandler(console=complaints, show_path=False)
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING, format="%(message)s", handlers=[handler]
-    )
+    level = logging.INFO if verbose else logging.WARNING
+    if complaints.is_terminal:
+        handler = RichHandler(console=complaints, show_path=False)
+        logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
+    else:
+        # A line each, for a log: rich would wrap them at 80 columns.
+        logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
     # Their lines repeat every request, and URLs belong to no log.
-    for library in ("httpx", "httpcore", "psycopg.pool"):
+    for library in ("httpx", "httpcore"):
         logging.getLogger(library).setLevel(logging.ERROR)
+    # It says each failure again, which our own error tells once.
+    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -68,9 +72,6 @@ def run(arguments: list[str] | None = None) -> int:
         return exit_code_of(error)
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # The reader, such as `head`, has seen enough.
-        sys.stderr.close()
     return 0
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from videojobs import migrations
 from videojobs.cli.diagnosis import Finding, examine
-from videojobs.cli.options import AsJson, DatabaseUrl, manager_for, settings_for
+from videojobs.cli.options import LONGEST_DAYS, AsJson, DatabaseUrl, manager_for, settings_for
 from videojobs.cli.printing import console, print_json, seconds_text, status_text
 from videojobs.errors import ConfigurationError
 from videojobs.models import GroupStats, JobStats, JobStatus
@@ -36,8 +36,7 @@ def migrate(
 ) -> None:
     """Bring the database to this version's schema. Running it again changes nothing."""
     if copy_to is not None:
-        for path in migrations.copy_migrations(copy_to):
-            console.print(f"wrote {path}", markup=False)
+        _copy(copy_to)
         return
     url = settings_for(database_url).database_url
     if url is None:
@@ -59,9 +58,18 @@ def migrate(
         console.print("the schema is up to date")
 
 
+def _copy(target_dir: Path) -> None:
+    new = migrations.copy_migrations(target_dir)
+    for path in new:
+        console.print(f"wrote {path}", markup=False, soft_wrap=True)
+    if there := len(migrations.migrations()) - len(new):
+        console.print(f"{there} files are there already")
+
+
 def stats(
     days: Annotated[
-        int | None, typer.Option(help="Only jobs created in the last days.", min=1)
+        int | None,
+        typer.Option(help="Only jobs created in the last days.", min=1, max=LONGEST_DAYS),
     ] = None,
     by: Annotated[str | None, typer.Option(help="user, team, platform or pipeline.")] = None,
     user: Annotated[str | None, typer.Option(help="Only this user's jobs.")] = None,
@@ -95,7 +103,7 @@ def print_stats(found: JobStats) -> None:
             for status in JobStatus
         )
     )
-    console.print(f"{found.total} jobs:", counts)
+    console.print(f"{found.total} {'job' if found.total == 1 else 'jobs'}:", counts)
     console.print(
         "processing time:"
         f" average {seconds_text(found.average_processing_seconds) or '-'},"
@@ -129,7 +137,7 @@ def doctor(as_json: AsJson = False, database_url: DatabaseUrl = None) -> None:
     else:
         for finding in findings:
             _print_finding(finding)
-    if any(not finding.is_good for finding in findings):
+    if any(finding.is_good is False for finding in findings):
         raise typer.Exit(1)
 
 
@@ -144,7 +152,7 @@ def vars_of(finding: Finding) -> dict[str, Any]:
 
 
 def _print_finding(finding: Finding) -> None:
-    mark = Text("ok  ", style="green") if finding.is_good else Text("BAD ", style="bold red")
-    console.print(Text.assemble(mark, f"{finding.check}: {finding.found}"))
+    marks = {True: ("ok  ", "green"), False: ("BAD ", "bold red"), None: ("--  ", "dim")}
+    console.print(Text.assemble(marks[finding.is_good], f"{finding.check}: {finding.found}"))
     if finding.advice:
         console.print(Text(f"    {finding.advice}", style="yellow"))

@@ -14,6 +14,7 @@ from uuid import UUID
 import typer
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
+from rich.table import Table
 
 from videojobs.cli.database import print_stats
 from videojobs.cli.printing import console, print_outputs, status_text
@@ -29,14 +30,6 @@ from videojobs.settings import Settings
 from videojobs.storage import LocalStorage
 from videojobs.worker import Worker
 
-_NEXT = """
-[bold]What to try next[/]
-  {command} demo your-video.mp4   the same with your own footage
-  {command} local up              a database that stays, with its URL and keys
-  {command} --help                all commands
-  README.md                       ten lines for FastAPI
-"""
-
 
 def demo(
     video: Annotated[
@@ -51,6 +44,7 @@ def demo(
 ) -> None:
     """Cut clips and make renditions of a video, on an embedded PostgreSQL, and show it all."""
     started = time.monotonic()
+    output_dir.mkdir(parents=True, exist_ok=True)
     settings = Settings(storage_dir=output_dir)
     with ExitStack() as stack:
         with console.status("Starting an embedded PostgreSQL and migrating it"):
@@ -70,9 +64,22 @@ def demo(
     console.print(
         f"\nAll of it took {time.monotonic() - started:.0f} s. The database is gone again."
     )
-    console.print(_NEXT.format(command=_command()), highlight=False)
     if any(job.status is not JobStatus.COMPLETED for job in finished):
         raise typer.Exit(1)
+    _print_next()
+
+
+def _print_next() -> None:
+    command = _command()
+    again = "make demo" if _is_from_make(command) else f"{command} demo"
+    video = "VIDEO=talk.mp4" if _is_from_make(command) else "talk.mp4"
+    table = Table(box=None, show_header=False, padding=(0, 2))
+    table.add_row(f"{again} {video}", "with your own footage")
+    table.add_row(f"{command} local up", "a database that stays")
+    table.add_row(f"{command} --help", "all commands")
+    table.add_row("README.md", "ten lines for FastAPI")
+    console.print("\n[bold]What to try next[/]")
+    console.print(table, highlight=False)
 
 
 def _command() -> str:
@@ -80,12 +87,19 @@ def _command() -> str:
     if shutil.which("videojobs"):
         return "videojobs"
     called = Path(sys.argv[0])
-    return str(called) if called.name == "videojobs" else f"{sys.executable} -m videojobs"
+    if called.name == "videojobs":
+        return str(called)
+    python = Path(sys.executable)
+    is_on_path = shutil.which(python.name) == str(python)
+    return f"{python.name if is_on_path else python} -m videojobs"
+
+
+def _is_from_make(command: str) -> bool:
+    return command == ".venv/bin/videojobs" and Path("Makefile").is_file()
 
 
 def _sample(output_dir: Path) -> Path:
     with console.status("Making a sample of 20 seconds"):
-        output_dir.mkdir(parents=True, exist_ok=True)
         path = output_dir.resolve() / "sample.mp4"
         make_sample(path, find_ffmpeg())
     return path
@@ -172,8 +186,10 @@ def _report(manager: VideoJobManager, jobs: list[VideoJob], output_dir: Path) ->
         console.print(f"[bold]{job.pipeline}[/]", status_text(job.status), str(job.id))
         if job.error_message:
             console.print(f"{job.error_code}: {job.error_message}", markup=False)
-        print_outputs(job.output_files)
-    console.print(f"\nThe files are in {output_dir.resolve()}", markup=False, soft_wrap=True)
+        if job.output_files:
+            print_outputs(job.output_files)
+    if any(job.output_files for job in jobs):
+        console.print(f"\nThe files are in {output_dir.resolve()}", markup=False, soft_wrap=True)
     print_stats(manager.get_job_stats())
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from videojobs import migrations
 from videojobs.connecting import open_transport
-from videojobs.errors import VideoJobsError
+from videojobs.errors import ConfigurationError, SupabaseConnectionError, VideoJobsError
 from videojobs.manager import VideoJobManager
 from videojobs.media.ffmpeg import find_ffmpeg, inspect_ffmpeg
 from videojobs.models import Health
@@ -16,6 +16,9 @@ from videojobs.settings import Settings
 
 SCHEMA_VERSION = 1
 _CLOCK_TOLERANCE_SECONDS = 2.0
+_PATIENCE_SECONDS = 3.0
+"""Whoever asks what is wrong waits for the answer, not for the database to come back."""
+_OF_THE_DATABASE = ("schema", "clock", "jobs", "expired leases", "orphans")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +26,19 @@ class Finding:
     """One check's result."""
 
     check: str
-    is_good: bool
+    is_good: bool | None
+    """``None`` when it could not be looked at."""
     found: str
     advice: str = ""
 
 
 def examine(settings: Settings) -> list[Finding]:
     """Every check that the settings allow; one that cannot run is a finding too."""
+    settings = replace(
+        settings,
+        connect_timeout_seconds=min(settings.connect_timeout_seconds, _PATIENCE_SECONDS),
+        deadline_seconds=min(settings.deadline_seconds, _PATIENCE_SECONDS),
+    )
     checks: list[tuple[str, Callable[[Settings], Iterator[Finding]]]] = [
         ("database", _database),
         ("migrations", _migrations),
@@ -41,7 +50,13 @@ def examine(settings: Settings) -> list[Finding]:
             findings += check(settings)
         except VideoJobsError as error:
             findings.append(Finding(name, False, str(error)))
+            findings += _not_checked(name)
     return findings
+
+
+def _not_checked(failed: str) -> list[Finding]:
+    hidden = _OF_THE_DATABASE if failed == "database" else ()
+    return [Finding(each, None, "not checked") for each in hidden]
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
@@ -103,10 +118,19 @@ def _leases(health: Health) -> Iterator[Finding]:
 def _migrations(settings: Settings) -> Iterator[Finding]:
     if settings.database_url is None:
         yield Finding(
-            "migrations", True, "not checked: needs a direct connection (SUPABASE_DB_URL)"
+            "migrations", None, "not checked: needs a direct connection (SUPABASE_DB_URL)"
         )
         return
-    missing = migrations.pending(settings.database_url)
+    try:
+        missing = migrations.pending(settings.database_url)
+    except SupabaseConnectionError as error:
+        yield Finding("migrations", None, f"not checked: {error}")
+        return
+    except ConfigurationError as error:
+        # A worker's login need not be the owner's, who alone may read the ledger.
+        is_refused = error.code == "42501"
+        yield Finding("migrations", None if is_refused else False, str(error))
+        return
     yield Finding(
         "migrations",
         not missing,
@@ -118,4 +142,6 @@ def _migrations(settings: Settings) -> Iterator[Finding]:
 def _ffmpeg(settings: Settings) -> Iterator[Finding]:
     path = find_ffmpeg(settings.ffmpeg)
     machine = inspect_ffmpeg(path, cores=1)
-    yield Finding("ffmpeg", True, f"{path} ({machine})")
+    lacking = "It lacks zscale and tonemap: HDR sources will look pale."
+    advice = "" if machine.has_tone_mapping else lacking
+    yield Finding("ffmpeg", True, f"ffmpeg {machine.ffmpeg_major}, {path}", advice)

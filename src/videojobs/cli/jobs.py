@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from videojobs.cli.options import AsJson, DatabaseUrl, manager_for
+from videojobs.cli.options import LONGEST_DAYS, AsJson, DatabaseUrl, manager_for
 from videojobs.cli.printing import (
     console,
     print_job,
@@ -181,6 +181,7 @@ def delete(job_id: JobId, database_url: DatabaseUrl = None) -> None:
     """Delete a final job and its history. Output files stay."""
     with manager_for(database_url) as manager:
         manager.delete_job(job_id)
+    console.print(f"{job_id} deleted", highlight=False)
 
 
 @app.command()
@@ -188,18 +189,27 @@ def clear(
     status: Status = None,
     user: Annotated[str | None, typer.Option(help="Only this user's.")] = None,
     older_than_days: Annotated[
-        float | None, typer.Option(help="Only those that ended so long ago.")
+        float | None,
+        typer.Option(help="Only those that ended so long ago.", min=0, max=LONGEST_DAYS),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     database_url: DatabaseUrl = None,
 ) -> None:
     """Delete final jobs and their history. Output files stay."""
     if not yes:
-        typer.confirm("Delete these jobs for good?", abort=True)
+        what = _cleared(status, user, older_than_days)
+        typer.confirm(f"Delete {what} for good, with their history?", abort=True)
     age = None if older_than_days is None else timedelta(days=older_than_days)
     with manager_for(database_url) as manager:
         count = manager.clear_jobs(_filter(status=status, user_id=user), older_than=age)
-    console.print(f"{count} jobs deleted")
+    console.print(f"{count} {'job' if count == 1 else 'jobs'} deleted")
+
+
+def _cleared(status: list[JobStatus] | None, user: str | None, days: float | None) -> str:
+    kinds = " and ".join(status) if status else "completed, failed and cancelled"
+    whose = f" of user {user}" if user else ""
+    when = "" if days is None else f" that ended more than {days:g} days ago"
+    return f"all {kinds} jobs{whose}{when}"
 
 
 @app.command()

@@ -8,12 +8,16 @@ import threading
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
 from videojobs.cli.options import AsJson
 from videojobs.cli.printing import complaints, console, print_json
+from videojobs.errors import ConfigurationError
 from videojobs.local import LocalStack
+from videojobs.local.keys import Secrets, user_claims
+from videojobs.requests import refuse
 
 app = typer.Typer(
     help="A real PostgreSQL, and PostgREST if it is there, without Docker.", no_args_is_help=True
@@ -49,6 +53,34 @@ def up(
             _print_exports(variables, stack)
         stopped.wait()
     complaints.print("stopped", style="dim")
+
+
+@app.command()
+def token(
+    user_id: Annotated[str, typer.Argument(metavar="USER_ID", help="Who is signed in.")],
+    data_dir: DataDir = Path(".videojobs"),
+    hours: Annotated[float, typer.Option(help="How long it is good for.", min=0.01, max=8760)] = 1,
+) -> None:
+    """Print the token of a signed-in user, for `as_user`. The stack need not run."""
+    try:
+        user = UUID(user_id)
+    except ValueError:
+        raise refuse("local token", "user_id", user_id, "a UUID") from None
+    secrets = data_dir / "secrets.json"
+    if not secrets.is_file():
+        raise ConfigurationError(
+            f"there is no local stack in {data_dir}: run `videojobs local up` first, "
+            "or name its folder with --data-dir"
+        )
+    claims = user_claims(
+        str(user),
+        issuer="http://127.0.0.1/auth/v1",
+        lifetime_seconds=hours * 3600,
+        email=None,
+        app_metadata=None,
+        user_metadata=None,
+    )
+    console.print(Secrets.load(secrets).sign(claims), markup=False, highlight=False, soft_wrap=True)
 
 
 def environment_of(stack: LocalStack) -> dict[str, str]:

@@ -11,6 +11,9 @@ from videojobs.connecting import open_transport
 from videojobs.manager import VideoJobManager
 from videojobs.settings import Settings
 
+LONGEST_DAYS = 36_500
+"""A hundred years: dates far before are none that Python or Postgres can hold."""
+
 DatabaseUrl = Annotated[
     str | None,
     typer.Option(

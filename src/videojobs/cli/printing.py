@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -14,8 +16,30 @@ from rich.text import Text
 
 from videojobs.models import JobStatus, OutputFile, VideoJob
 
-console = Console()
+_PIPED_WIDTH = 10_000
+"""Columns where nobody looks: `grep` must find what a terminal would have to cut."""
+
+
+class _ReadByHead(Console):
+    """A reader that leaves early, such as `head`, has seen enough: that is no failure."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        # Python flushes once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0)
+
+
+def _width() -> int | None:
+    return None if "COLUMNS" in os.environ or sys.stdout.isatty() else _PIPED_WIDTH
+
+
+console = _ReadByHead(width=_width())
 complaints = Console(stderr=True)
+
+_INTERNALS: frozenset[str] = frozenset(
+    {"tenant_id", "seq", "run_token", "lost_count", "output_files"}
+)
 
 _COLORS = {
     JobStatus.QUEUED: "cyan",
@@ -28,7 +52,7 @@ _COLORS = {
 
 def print_json(value: Any) -> None:
     """The value as indented JSON, and nothing else, on standard output."""
-    print(to_json(value, indent=2, fallback=_plain).decode())  # noqa: T201 # for scripts: no markup
+    console.out(to_json(value, indent=2, fallback=_plain).decode(), highlight=False)
 
 
 def _plain(value: Any) -> Any:
@@ -58,9 +82,11 @@ def print_jobs(jobs: Iterable[VideoJob]) -> int:
 
 
 def print_job(job: VideoJob) -> None:
-    """All that is set on the job, a line each, and its outputs."""
+    """What people ask of a job, a line each, and its outputs."""
+    passing = {"progress_detail", "stage"} if job.is_final else frozenset[str]()
+    hidden = {*_INTERNALS, *passing}
     table = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in job.model_dump(mode="json", exclude={"output_files"}).items():
+    for name, value in job.model_dump(mode="json", exclude=hidden).items():
         if value not in (None, {}, []):
             shown = status_text(job.status) if name == "status" else Text(str(value))
             table.add_row(Text(name, style="dim"), shown)

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from videojobs.cli.options import DatabaseUrl, manager_for
-from videojobs.cli.printing import complaints
-from videojobs.models import Lease, VideoJob
-from videojobs.outcomes import Outcome
+from videojobs.cli.printing import complaints, seconds_text
+from videojobs.models import JobStatus, Lease, VideoJob
+from videojobs.outcomes import Failed, Outcome
 from videojobs.pipelines.progress import Progress
 from videojobs.storage import LocalStorage
 from videojobs.worker import Worker
@@ -44,9 +44,10 @@ def worker(
 ) -> None:
     """Claim jobs and run them, until SIGTERM or Ctrl-C. A second signal hurries it."""
     with manager_for(database_url) as manager:
-        Worker(
+        storage = LocalStorage(storage_dir or manager.settings.storage_dir)
+        runner = Worker(
             manager,
-            storage=LocalStorage(storage_dir or manager.settings.storage_dir),
+            storage=storage,
             queues=queue or ["default"],
             pipelines=pipeline or None,
             concurrency=concurrency,
@@ -54,7 +55,12 @@ def worker(
             hard_limit=_seconds(hard_limit_seconds),
             shutdown_grace=timedelta(seconds=grace_seconds),
             observer=_Teller(),
-        ).run(until_idle=until_idle)
+        )
+        storage.check()  # before it is said that the work begins
+        works_on = ", ".join(queue or ["default"])
+        _tell(f"worker {runner.id} works on {works_on}, storage {storage.root}")
+        runner.run(until_idle=until_idle)
+        _tell("stopped")
 
 
 def _seconds(seconds: int | None) -> timedelta | None:
@@ -66,15 +72,32 @@ class _Teller:
 
     def claimed(self, lease: Lease) -> None:
         job = lease.job
-        complaints.print(
-            f"{job.id} {job.pipeline}: attempt {job.attempt} of {job.max_attempts}", markup=False
-        )
+        _tell(f"{job.id} {job.pipeline}: attempt {job.attempt} of {job.max_attempts}")
 
     def progressed(self, lease: Lease, progress: Progress) -> None:
         pass
 
     def settled(self, lease: Lease, outcome: Outcome, job: VideoJob | None) -> None:
-        told = "not settled: the lease was lost, or the database could not be told"
-        if job is not None:
-            told = job.status if job.error_message is None else f"{job.status}: {job.error_message}"
-        complaints.print(f"{lease.job_id} {type(outcome).__name__.lower()}; {told}", markup=False)
+        _tell(f"{lease.job_id} {_ending(outcome, job)}")
+
+
+def _ending(outcome: Outcome, job: VideoJob | None) -> str:
+    if job is None:
+        return "not settled: the lease was lost, or the database could not be told"
+    if isinstance(outcome, Failed) and job.status is JobStatus.QUEUED:
+        return f"failed, will be tried again: {outcome.error_message}"
+    match job.status:
+        case JobStatus.COMPLETED:
+            count = len(job.output_files)
+            files = "1 file" if count == 1 else f"{count} files"
+            return f"completed in {seconds_text(job.processing_time)}, {files}"
+        case JobStatus.FAILED:
+            return f"failed: {job.error_message}"
+        case JobStatus.QUEUED:
+            return "given back, for another worker"
+        case _:
+            return str(job.status)
+
+
+def _tell(line: str) -> None:
+    complaints.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -14,13 +14,9 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from videojobs.errors import ConfigurationError, MissingExtraError
 from videojobs.local.processes import Guarded, clean_environment, end_by_pipe, last_lines
-
-if TYPE_CHECKING:
-    pass
 
 VARIABLE = "VIDEOJOBS_POSTGREST"
 

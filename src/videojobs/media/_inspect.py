@@ -11,6 +11,7 @@ with one line: ``{"facts": ...}``, or ``{"error": ..., "kind": ...}``.
 from __future__ import annotations
 
 import json
+import re
 import resource
 import signal
 import sys
@@ -83,7 +84,7 @@ def _is_cut_short(video: Any, size: int) -> bool:
 def _audio_facts(audio: Any) -> dict[str, Any]:
     return {
         "stream_index": audio.index,
-        "codec": audio.codec_context.name,
+        "codec": _codec_name(audio.codec_context),
         "sample_rate": audio.codec_context.sample_rate,
         "channels": audio.codec_context.layout.nb_channels,
     }
@@ -106,7 +107,7 @@ def _video_facts(container: Any, video: Any) -> dict[str, Any]:
 
 
 def _codec_name(context: Any) -> str:
-    # The decoder's name may be a library's: libdav1d for av1, libvpx-vp9 for vp9.
+    # The decoder's name may be a library's or its own: libdav1d for av1, mp3float for mp3.
     return str(context.codec.canonical_name)
 
 
@@ -298,9 +299,14 @@ def _answer(line: str) -> dict[str, Any]:
     try:
         return {"facts": _LOOKS[request["look_at"]](request["path"])}
     except Exception as error:  # noqa: BLE001 # the parent decides what it means
-        return {"error": str(error).partition(": '")[0], "kind": type(error).__name__}
+        return {"error": _words(error), "kind": type(error).__name__}
     finally:
         signal.alarm(0)
+
+
+def _words(error: Exception) -> str:
+    # "[Errno 1094995529] Invalid data found: '/tmp/...'": neither number nor path helps anybody.
+    return re.sub(r"^\[Errno -?\d+\] ", "", str(error)).partition(": '")[0]
 
 
 def _limit() -> None:

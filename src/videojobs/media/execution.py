@@ -172,7 +172,7 @@ class Execution:
         )
 
     def _achieved(self, output: PlannedOutput, goal: LoudnessGoal) -> Loudness | None:
-        """The loudness of the finished file, by the same meter."""
+        """The loudness of the finished file, by the same meter; ``None`` when it is silent."""
         if not output.has_audio:
             return None
         source = SourceInput(duration_seconds=output.duration_seconds + 1, audio_index=1)
@@ -180,7 +180,8 @@ class Execution:
         achieved = self._measure(output.name, arguments, _audio_limits(output))
         if warning := loudness_warning(output.name, achieved, goal):
             self._warn(warning)
-        return achieved
+        # The meter's floor of -70 LUFS is no loudness.
+        return None if achieved.is_silent else achieved
 
     def _encoded(self, run: PlannedRun, block: ProgressBlock) -> None:
         seconds = {

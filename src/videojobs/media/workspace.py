@@ -91,6 +91,8 @@ def _removed(folder: Path) -> bool:
 
 
 def _locked_folder(root: Path) -> tuple[Path, int]:
+    # A cleaner of temporary files may have removed the root since the worker began.
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
     while True:
         folder = root / f"{_PREFIX}{secrets.token_hex(8)}"
         lock = os.open(_lock_path(folder), os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)

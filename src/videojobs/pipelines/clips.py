@@ -42,6 +42,14 @@ USUAL_CLIP_SECONDS = 15.0
 
 _FULL_FRAME_PIXELS = 1080 * 1920
 
+#: Streams made to be broadcast. They have no index, so ffmpeg seeks by time alone and lands behind
+#: the keyframe that it needs: 27 s gave the picture of 30 s, and the gap a frozen one.
+_WITHOUT_INDEX = frozenset({"mpegts", "mpeg"})
+
+#: How far before a clip such a stream is read: beyond the usual groups of pictures of 2 to 12 s,
+#: with room for a rare one of 25 s. What comes too early is decoded and trimmed.
+_LEAD_SECONDS = 30.0
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -94,6 +102,7 @@ def plan_clips(
         concurrency=concurrency,
         warnings=(
             *_count_warnings(len(windows), facts, settings),
+            *_rate_warnings(video, frame, settings),
             *source_warnings(facts, video, settings, machine),
         ),
     )
@@ -113,7 +122,9 @@ def choose_windows(duration_seconds: float, settings: ProcessingSettings) -> tup
     longest = settings.clip_seconds or min(USUAL_CLIP_SECONDS, profile.max_duration_seconds)
     length = round(min(share, longest), 3)
     return tuple(
-        Window(round(place * share + (share - length) / 2, 3), length) for place in range(count)
+        # The rounded length may exceed its share by half a millisecond: no clip begins below 0.
+        Window(max(0.0, round(place * share + (share - length) / 2, 3)), length)
+        for place in range(count)
     )
 
 
@@ -138,6 +149,21 @@ def _count_warnings(
     return (
         f"{count} of {settings.clip_count} clips were made: a source of "
         f"{facts.duration_seconds:.1f} s has no room for more of {length:g} s each",
+    )
+
+
+def _rate_warnings(
+    video: VideoFacts, frame: _ClipFrame, settings: ProcessingSettings
+) -> tuple[str, ...]:
+    # TikTok and Instagram publish a floor of 23 frames a second. A whole multiple keeps the
+    # motion even (20 become 40; 24 or 30 would judder), and a repeated frame costs few bits.
+    if frame.rate <= video.nominal_rate:
+        return ()
+    times = frame.rate / video.nominal_rate
+    return (
+        f"the source has {float(video.nominal_rate):g} frames a second and "
+        f"{settings.platform.name} takes {settings.platform.min_frame_rate} or more: each is "
+        f"shown {times} times, at {float(frame.rate):g}",
     )
 
 
@@ -172,7 +198,7 @@ def _clip_run(
     output = _output(name, window, facts, settings, frame)
     return PlannedRun(
         name=name,
-        arguments=_encode_arguments(source, output, settings, frame),
+        arguments=_seeking_arguments(source, output, facts, settings, frame),
         arguments_from_start=_arguments_from_start(source, output, settings, frame),
         outputs=(output,),
         duration_seconds=window.duration_seconds,
@@ -183,7 +209,7 @@ def _clip_run(
 
 def _input(window: Window, facts: SourceFacts, frame: _ClipFrame) -> SourceInput:
     return SourceInput(
-        start_seconds=window.start_seconds,
+        start_seconds=window.start_seconds or None,
         duration_seconds=window.duration_seconds,
         video_index=frame.video.stream_index,
         audio_index=facts.audio.stream_index if facts.audio else None,
@@ -228,15 +254,43 @@ def _arguments_from_start(
     source: SourceInput, output: PlannedOutput, settings: ProcessingSettings, frame: _ClipFrame
 ) -> tuple[str, ...] | None:
     start = source.start_seconds
-    if not start:
+    if start is None:
         return None
-    whole = replace(
-        source, start_seconds=None, duration_seconds=round(start + source.duration_seconds, 3)
+    return _trimmed_arguments(source, output, settings, frame, lead_seconds=start)
+
+
+def _seeking_arguments(
+    source: SourceInput,
+    output: PlannedOutput,
+    facts: SourceFacts,
+    settings: ProcessingSettings,
+    frame: _ClipFrame,
+) -> tuple[str, ...]:
+    start = source.start_seconds
+    if start is None or facts.container not in _WITHOUT_INDEX:
+        return _encode_arguments(source, output, settings, frame)
+    lead = min(start, _LEAD_SECONDS)
+    return _trimmed_arguments(source, output, settings, frame, lead_seconds=lead)
+
+
+def _trimmed_arguments(
+    source: SourceInput,
+    output: PlannedOutput,
+    settings: ProcessingSettings,
+    frame: _ClipFrame,
+    *,
+    lead_seconds: float,
+) -> tuple[str, ...]:
+    """The same clip, read from earlier on and cut exactly once it is decoded."""
+    early = replace(
+        source,
+        start_seconds=round((source.start_seconds or 0.0) - lead_seconds, 3) or None,
+        duration_seconds=round(source.duration_seconds + lead_seconds, 3),
     )
     return encode_arguments(
-        whole,
-        video=(*trimmed_picture(start), *_picture(settings, frame)),
-        audio=(*trimmed_sound(start), *_sound(output, settings)),
+        early,
+        video=(*trimmed_picture(lead_seconds), *_picture(settings, frame)),
+        audio=(*trimmed_sound(lead_seconds), *_sound(output, settings)),
         branches=(_branch(output, settings, frame),),
     )
 

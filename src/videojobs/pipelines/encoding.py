@@ -24,7 +24,8 @@ _ZSCALE_TRANSFERS = {"smpte2084": "smpte2084", "arib-std-b67": "arib-std-b67"}
 def output_rate(video: VideoFacts, *, lowest: int = 1, highest: int = 60) -> Fraction:
     """A constant rate near the source's: halved until it is allowed, or repeated evenly.
 
-    20 frames a second become 40, not 24: each frame is shown twice, and nothing judders.
+    20 frames a second become 40, not 24 or 30: each frame is shown twice, and nothing judders.
+    TikTok and Instagram take 23 to 60, so that the smallest whole multiple always fits.
     """
     rate = video.nominal_rate
     if rate > highest:

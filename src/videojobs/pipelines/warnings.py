@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,8 +23,14 @@ def source_warnings(
             "the source is HDR and this ffmpeg has no zscale filter: colours will look pale; "
             "use the ffmpeg of imageio-ffmpeg"
         )
-    warnings += [
-        f"the setting {name!r} is not known to the pipeline {settings.pipeline!r} and was ignored"
-        for name in settings.options
-    ]
+    warnings += [_unknown(name, settings) for name in settings.options]
     return tuple(warnings)
+
+
+def _unknown(name: str, settings: ProcessingSettings) -> str:
+    close = get_close_matches(name, type(settings).model_fields, n=1)
+    suggestion = f"; did you mean {close[0]!r}?" if close else ""
+    return (
+        f"the setting {name!r} is not known to the pipeline {settings.pipeline!r} and was "
+        f"ignored{suggestion}"
+    )

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
 class Storage(Protocol):
     """What a worker needs of a store of files."""
 
+    def check(self) -> None:
+        """The store is there; asked once, before any job is claimed.
+
+        Raises:
+            ConfigurationError: It is not; the message says what to set.
+        """
+        ...
+
     def fetch(self, source_url: str, into: Path) -> Path:
         """A local path of the source: a file in *into*, or one that is local already.
 

@@ -6,11 +6,12 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from videojobs.errors import ProcessingError
+from videojobs.errors import ConfigurationError, ProcessingError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +23,8 @@ class LocalStorage:
     """Sources and outputs below one folder.
 
     Args:
-        root: Made when the first file is published.
+        root: Must exist. It is never made here: what is missing may be a disk that is not mounted,
+            and outputs written in its place would vanish below it.
         allow_outside: Whether a source may be an absolute path or a ``file:`` URL outside of
             *root*. Only for machines where those who create jobs may read every file.
     """
@@ -31,13 +33,28 @@ class LocalStorage:
         self.root = Path(root).resolve()
         self._allow_outside = allow_outside
 
+    def check(self) -> None:
+        """The folder is there and can be read.
+
+        Raises:
+            ConfigurationError: It is not.
+        """
+        if not self._is_there():
+            raise ConfigurationError(
+                f"the storage folder {self.root} does not exist or cannot be read; create it, "
+                "mount it, or set VIDEOJOBS_STORAGE_DIR"
+            )
+
     def fetch(self, source_url: str, into: Path) -> Path:
         """The source's own path, with no link left in it; nothing is copied.
 
         Raises:
-            ProcessingError: ``missing_source``, ``source_refused`` or ``source_unreadable``.
+            ProcessingError: ``missing_source``, ``source_refused`` or ``source_unreadable``; or
+                ``storage_failed``, which is retryable, when the storage's folder is not there.
         """
-        path = (self.root / _local_path(source_url)).resolve()
+        if not self._is_there():
+            raise _absent(self.root)
+        path = _resolved(self.root, source_url)
         if not self._allow_outside and not path.is_relative_to(self.root):
             raise _refused(f"{source_url!r} lies outside of the storage's folder")
         return _readable(path, source_url)
@@ -61,6 +78,9 @@ class LocalStorage:
         finally:
             shutil.rmtree(incoming, ignore_errors=True)
         return names
+
+    def _is_there(self) -> bool:
+        return os.access(self.root, os.R_OK | os.X_OK) and self.root.is_dir()
 
     def remove(self, prefix: str) -> None:
         """Nothing is left below *prefix*. Repeating the call is harmless."""
@@ -111,7 +131,7 @@ def _flush(path: Path) -> None:
 
 
 def _fill(incoming: Path, files: Mapping[str, Path]) -> None:
-    incoming.mkdir(parents=True)
+    incoming.mkdir()
     for name, path in files.items():
         target = incoming / _inside(name)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -122,6 +142,14 @@ def _rename_new(incoming: Path, target: Path) -> None:
     # Renaming a folder onto a filled one fails with ENOTEMPTY, so a late twin changes nothing.
     incoming.rename(target)
     sync_folder(target.parent)
+
+
+def _resolved(root: Path, source_url: str) -> Path:
+    try:
+        return (root / _local_path(source_url)).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        # A loop of links, "//[x", half a surrogate pair: no later attempt will read these.
+        raise _refused(f"{source_url!r} is not a path that can be followed") from error
 
 
 def _local_path(source_url: str) -> str:
@@ -144,17 +172,32 @@ def _inside(name: str) -> PurePosixPath:
 
 def _readable(path: Path, source_url: str) -> Path:
     try:
-        if path.is_file():
-            with path.open("rb"):
-                return path
-        found = path.exists()
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise _refused(f"{source_url!r} is not a file")
+        with path.open("rb"):
+            return path
+    except (FileNotFoundError, NotADirectoryError):
+        raise _missing(source_url) from None
     except OSError as error:
+        if error.errno == errno.ELOOP:  # Path.resolve says nothing from Python 3.13 on
+            raise _refused(f"{source_url!r} is a link that leads to itself") from error
         raise _unreadable(source_url, error) from error
-    if found:
-        raise _refused(f"{source_url!r} is not a file")
+
+
+def _missing(source_url: str) -> ProcessingError:
     advice = "Check source_url: it is a path within the worker's storage folder."
-    raise ProcessingError(
+    return ProcessingError(
         f"there is no source at {source_url!r}. {advice}", code="missing_source", advice=advice
+    )
+
+
+def _absent(root: Path) -> ProcessingError:
+    advice = "Create it, mount it, or set VIDEOJOBS_STORAGE_DIR, and try again."
+    return ProcessingError(
+        f"the storage folder {root} is not there or cannot be read. {advice}",
+        code="storage_failed",
+        retryable=True,
+        advice=advice,
     )
 
 
