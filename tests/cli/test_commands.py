@@ -186,9 +186,10 @@ def login_without_rights(database):
     name, password = f"nobody_{uuid4().hex[:8]}", "pw"
     with psycopg.connect(database, autocommit=True) as owner:
         owner.execute(f"create role {name} login password '{password}'")
-        owner.execute("revoke usage on schema auth from public, anon, authenticated")
-        yield make_conninfo(database, user=name, password=password)
-        owner.execute(f"drop role {name}")
+        try:
+            yield make_conninfo(database, user=name, password=password)
+        finally:
+            owner.execute(f"drop role {name}")
 
 
 @pytest.mark.parametrize("command", ["migrate", "doctor"])
