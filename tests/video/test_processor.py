@@ -49,7 +49,11 @@ def encoders_of(parent: int) -> list[int]:
         ["ps", "-axww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
     ).stdout.splitlines()
     split = [row.split(None, 2) for row in rows]
-    return [int(pid) for pid, ppid, args in split if int(ppid) == parent and ".part" in args]
+    return [
+        int(pid)
+        for pid, ppid, args in split
+        if int(ppid) == parent and any(word.endswith(".part") for word in args.split())
+    ]
 
 
 def is_alive(pid: int) -> bool:
