@@ -19,7 +19,8 @@ def main() -> None:
     with LocalStack.start(rest=True, durable=True, postgrest=PARTS / "node_modules") as stack:
         for comparison in (*calls.over_postgrest(stack), *calls.over_psycopg(stack)):
             print(comparison.line(), flush=True)
-        print(bulk.create_many(stack), flush=True)
+        for line in bulk.create_many(stack):
+            print(line, flush=True)
         for line in video.worker_against_ffmpeg(stack):
             print(line, flush=True)
 
