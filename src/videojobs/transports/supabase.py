@@ -62,8 +62,6 @@ class SupabaseTransport:
         self._pid = os.getpid()
         self._inherited: object = None
         self._worked = False
-        if isinstance(token, str):
-            self._headers = wire.headers_with(self._headers, token)
 
     @classmethod
     def open(cls, url: str, key: str, settings: Settings) -> Self:
@@ -123,7 +121,7 @@ class SupabaseTransport:
         return rows
 
     def _current_headers(self) -> dict[str, str]:
-        if not callable(self._token):
+        if self._token is None:
             return self._headers
         return wire.headers_with(self._headers, current_token(self._token))
 
@@ -177,8 +175,6 @@ class AsyncSupabaseTransport:
         self._user_key = user_key
         self._owns_session = owns_session
         self._worked = False
-        if isinstance(token, str):
-            self._headers = wire.headers_with(self._headers, token)
 
     @classmethod
     def open(cls, url: str, key: str, settings: Settings) -> Self:
@@ -231,7 +227,7 @@ class AsyncSupabaseTransport:
         return rows
 
     async def _current_headers(self) -> dict[str, str]:
-        if not callable(self._token):
+        if self._token is None:
             return self._headers
         return wire.headers_with(self._headers, await current_token_async(self._token))
 
