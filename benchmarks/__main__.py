@@ -1,29 +1,48 @@
-"""``make bench``: every figure of the project, in one run on one machine."""
+"""``make bench``: every figure of the project, in one run on one machine.
+
+``python -m benchmarks drain wal`` runs these parts alone, ``queue`` stands for all parts about
+queues.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
 import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from benchmarks import bulk, calls, video
+from benchmarks import bulk, calls, flatness, queue, video
 from videojobs.local import LocalStack
 
-PARTS = Path(os.environ.get("VIDEOJOBS_PARTS") or Path(__file__).parents[1] / ".parts")
+NODE_MODULES = (
+    Path(os.environ.get("VIDEOJOBS_PARTS") or Path(__file__).parents[1] / ".parts") / "node_modules"
+)
+PARTS: dict[str, Callable[[LocalStack], Iterable[str]]] = {
+    "calls": calls.lines,
+    "bulk": bulk.create_many,
+    "video": video.worker_against_ffmpeg,
+    "flatness": flatness.lines,
+    **queue.PARTS,
+}
 
 
-def main() -> None:
-    """Print a line for each figure."""
+def main(names: Sequence[str]) -> None:
+    """Print a line for each figure of these parts, or of all."""
+    chosen = _chosen(names)
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")
-    with LocalStack.start(rest=True, durable=True, postgrest=PARTS / "node_modules") as stack:
-        for comparison in (*calls.over_postgrest(stack), *calls.over_psycopg(stack)):
-            print(comparison.line(), flush=True)
-        for line in bulk.create_many(stack):
-            print(line, flush=True)
-        for line in video.worker_against_ffmpeg(stack):
-            print(line, flush=True)
+    with LocalStack.start(rest="calls" in chosen, durable=True, postgrest=NODE_MODULES) as stack:
+        for name in chosen:
+            for line in PARTS[name](stack):
+                print(line, flush=True)
+
+
+def _chosen(names: Sequence[str]) -> list[str]:
+    wanted = {each for name in names for each in (queue.PARTS if name == "queue" else [name])}
+    if unknown := wanted - PARTS.keys():
+        sys.exit(f"there is no {', '.join(sorted(unknown))}; choose of queue, {', '.join(PARTS)}")
+    return [name for name in PARTS if name in wanted or not wanted]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(sys.argv[1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from uuid import UUID, uuid4
 
 import httpx
@@ -16,6 +17,12 @@ from videojobs.local import LocalStack
 from videojobs.requests import NewVideoJob
 
 GOAL = 1.25
+
+
+def lines(stack: LocalStack) -> Iterator[str]:
+    """Both transports' figures."""
+    for comparison in (*over_postgrest(stack), *over_psycopg(stack)):
+        yield comparison.line()
 
 
 def over_postgrest(stack: LocalStack) -> list[Comparison]:

@@ -58,14 +58,14 @@ isOneToOne: false
                   ]
                 },"video_jobs": {
                   Row: {
-                    "attempt": number,"cancel_requested_at": string | null,"cancelled_at": string | null,"clip_count": number | null,"completed_at": string | null,"created_at": string,"enhancement_level": Database["public"]['Enums']["video_job_enhancement_level"],"error_code": string | null,"error_message": string | null,"id": string,"idempotency_key": string | null,"lost_count": number,"max_attempts": number,"original_filename": string | null,"original_filesize": number | null,"output_files": NonNullable<Json>,"pipeline": string,"platform_target": Database["public"]['Enums']["video_job_platform_target"] | null,"priority": number,"processing_time": number | null,"progress": number,"progress_detail": NonNullable<Json>,"quality_preset": Database["public"]['Enums']["video_job_quality_preset"],"queue": string,"resource_id": string | null,"resource_name": string | null,"resource_parent_id": string | null,"resource_type": Database["public"]['Enums']["video_job_resource_type"],"run_at": string,"run_token": number,"seq": number,"settings": NonNullable<Json>,"source_url": string | null,"stage": string | null,"started_at": string | null,"status": Database["public"]['Enums']["video_job_status"],"team_id": string | null,"tenant_id": string,"updated_at": string,"user_id": string,"worker_id": string | null
+                    "attempt": number,"cancel_requested_at": string | null,"cancelled_at": string | null,"clip_count": number | null,"completed_at": string | null,"created_at": string,"enhancement_level": Database["public"]['Enums']["video_job_enhancement_level"],"error_code": string | null,"error_message": string | null,"id": string,"idempotency_key": string | null,"lost_count": number,"max_attempts": number,"max_runtime_seconds": number | null,"original_filename": string | null,"original_filesize": number | null,"output_files": NonNullable<Json>,"pipeline": string,"platform_target": Database["public"]['Enums']["video_job_platform_target"] | null,"priority": number,"processing_time": number | null,"progress": number,"progress_detail": NonNullable<Json>,"quality_preset": Database["public"]['Enums']["video_job_quality_preset"],"queue": string,"resource_id": string | null,"resource_name": string | null,"resource_parent_id": string | null,"resource_type": Database["public"]['Enums']["video_job_resource_type"],"retry_base_seconds": number | null,"retry_cap_seconds": number | null,"run_at": string,"run_token": number,"seq": number,"settings": NonNullable<Json>,"source_url": string | null,"stage": string | null,"started_at": string | null,"status": Database["public"]['Enums']["video_job_status"],"team_id": string | null,"tenant_id": string,"updated_at": string,"user_id": string,"worker_id": string | null
                   }
                   ComputedFields: never
                   Insert: {
-                    "attempt"?: number,"cancel_requested_at"?: string | null,"cancelled_at"?: string | null,"clip_count"?: number | null,"completed_at"?: string | null,"created_at"?: string,"enhancement_level"?: Database["public"]['Enums']["video_job_enhancement_level"],"error_code"?: string | null,"error_message"?: string | null,"id"?: string,"idempotency_key"?: string | null,"lost_count"?: number,"max_attempts"?: number,"original_filename"?: string | null,"original_filesize"?: number | null,"output_files"?: NonNullable<Json>,"pipeline"?: string,"platform_target"?: Database["public"]['Enums']["video_job_platform_target"] | null,"priority"?: number,"processing_time"?: number | null,"progress"?: number,"progress_detail"?: NonNullable<Json>,"quality_preset"?: Database["public"]['Enums']["video_job_quality_preset"],"queue"?: string,"resource_id"?: string | null,"resource_name"?: string | null,"resource_parent_id"?: string | null,"resource_type"?: Database["public"]['Enums']["video_job_resource_type"],"run_at"?: string,"run_token"?: number,"seq"?: never,"settings"?: NonNullable<Json>,"source_url"?: string | null,"stage"?: string | null,"started_at"?: string | null,"status"?: Database["public"]['Enums']["video_job_status"],"team_id"?: string | null,"tenant_id"?: never,"updated_at"?: string,"user_id"?: string,"worker_id"?: string | null
+                    "attempt"?: number,"cancel_requested_at"?: string | null,"cancelled_at"?: string | null,"clip_count"?: number | null,"completed_at"?: string | null,"created_at"?: string,"enhancement_level"?: Database["public"]['Enums']["video_job_enhancement_level"],"error_code"?: string | null,"error_message"?: string | null,"id"?: string,"idempotency_key"?: string | null,"lost_count"?: number,"max_attempts"?: number,"max_runtime_seconds"?: number | null,"original_filename"?: string | null,"original_filesize"?: number | null,"output_files"?: NonNullable<Json>,"pipeline"?: string,"platform_target"?: Database["public"]['Enums']["video_job_platform_target"] | null,"priority"?: number,"processing_time"?: number | null,"progress"?: number,"progress_detail"?: NonNullable<Json>,"quality_preset"?: Database["public"]['Enums']["video_job_quality_preset"],"queue"?: string,"resource_id"?: string | null,"resource_name"?: string | null,"resource_parent_id"?: string | null,"resource_type"?: Database["public"]['Enums']["video_job_resource_type"],"retry_base_seconds"?: number | null,"retry_cap_seconds"?: number | null,"run_at"?: string,"run_token"?: number,"seq"?: never,"settings"?: NonNullable<Json>,"source_url"?: string | null,"stage"?: string | null,"started_at"?: string | null,"status"?: Database["public"]['Enums']["video_job_status"],"team_id"?: string | null,"tenant_id"?: never,"updated_at"?: string,"user_id"?: string,"worker_id"?: string | null
                   }
                   Update: {
-                    "attempt"?: number,"cancel_requested_at"?: string | null,"cancelled_at"?: string | null,"clip_count"?: number | null,"completed_at"?: string | null,"created_at"?: string,"enhancement_level"?: Database["public"]['Enums']["video_job_enhancement_level"],"error_code"?: string | null,"error_message"?: string | null,"id"?: string,"idempotency_key"?: string | null,"lost_count"?: number,"max_attempts"?: number,"original_filename"?: string | null,"original_filesize"?: number | null,"output_files"?: NonNullable<Json>,"pipeline"?: string,"platform_target"?: Database["public"]['Enums']["video_job_platform_target"] | null,"priority"?: number,"processing_time"?: number | null,"progress"?: number,"progress_detail"?: NonNullable<Json>,"quality_preset"?: Database["public"]['Enums']["video_job_quality_preset"],"queue"?: string,"resource_id"?: string | null,"resource_name"?: string | null,"resource_parent_id"?: string | null,"resource_type"?: Database["public"]['Enums']["video_job_resource_type"],"run_at"?: string,"run_token"?: number,"seq"?: never,"settings"?: NonNullable<Json>,"source_url"?: string | null,"stage"?: string | null,"started_at"?: string | null,"status"?: Database["public"]['Enums']["video_job_status"],"team_id"?: string | null,"tenant_id"?: never,"updated_at"?: string,"user_id"?: string,"worker_id"?: string | null
+                    "attempt"?: number,"cancel_requested_at"?: string | null,"cancelled_at"?: string | null,"clip_count"?: number | null,"completed_at"?: string | null,"created_at"?: string,"enhancement_level"?: Database["public"]['Enums']["video_job_enhancement_level"],"error_code"?: string | null,"error_message"?: string | null,"id"?: string,"idempotency_key"?: string | null,"lost_count"?: number,"max_attempts"?: number,"max_runtime_seconds"?: number | null,"original_filename"?: string | null,"original_filesize"?: number | null,"output_files"?: NonNullable<Json>,"pipeline"?: string,"platform_target"?: Database["public"]['Enums']["video_job_platform_target"] | null,"priority"?: number,"processing_time"?: number | null,"progress"?: number,"progress_detail"?: NonNullable<Json>,"quality_preset"?: Database["public"]['Enums']["video_job_quality_preset"],"queue"?: string,"resource_id"?: string | null,"resource_name"?: string | null,"resource_parent_id"?: string | null,"resource_type"?: Database["public"]['Enums']["video_job_resource_type"],"retry_base_seconds"?: number | null,"retry_cap_seconds"?: number | null,"run_at"?: string,"run_token"?: number,"seq"?: never,"settings"?: NonNullable<Json>,"source_url"?: string | null,"stage"?: string | null,"started_at"?: string | null,"status"?: Database["public"]['Enums']["video_job_status"],"team_id"?: string | null,"tenant_id"?: never,"updated_at"?: string,"user_id"?: string,"worker_id"?: string | null
                   }
                   Relationships: [
                     
@@ -73,12 +73,25 @@ isOneToOne: false
                 }
           }
           Views: {
-            [_ in never]: never
+            "archived_video_jobs": {
+                  Row: {
+                    "archived_at": string,"attempt": number | null,"cancel_requested_at": string | null,"cancelled_at": string | null,"clip_count": number | null,"completed_at": string | null,"created_at": string | null,"ended_at": string,"enhancement_level": Database["public"]['Enums']["video_job_enhancement_level"] | null,"error_code": string | null,"error_message": string | null,"id": string | null,"idempotency_key": string | null,"lost_count": number | null,"max_attempts": number | null,"max_runtime_seconds": number | null,"original_filename": string | null,"original_filesize": number | null,"output_files": Json | null,"pipeline": string | null,"platform_target": Database["public"]['Enums']["video_job_platform_target"] | null,"priority": number | null,"processing_time": number | null,"progress": number | null,"progress_detail": Json | null,"quality_preset": Database["public"]['Enums']["video_job_quality_preset"] | null,"queue": string | null,"resource_id": string | null,"resource_name": string | null,"resource_parent_id": string | null,"resource_type": Database["public"]['Enums']["video_job_resource_type"] | null,"retry_base_seconds": number | null,"retry_cap_seconds": number | null,"run_at": string | null,"run_token": number | null,"seq": number | null,"settings": Json | null,"source_url": string | null,"stage": string | null,"started_at": string | null,"status": Database["public"]['Enums']["video_job_status"] | null,"team_id": string | null,"tenant_id": string | null,"updated_at": string | null,"user_id": string | null,"worker_id": string | null
+                  }
+                  ComputedFields: never
+                  Relationships: [
+                    
+                  ]
+                }
           }
           Functions: {
-            "bulk_update_video_jobs":
-{ Args: { "after_seq"?: number,"changes": Json,"dry_run"?: boolean,"filter"?: Json,"job_ids"?: (string)[],"row_limit"?: number }; Returns: {
-              "job_id": string,"outcome": string,"seq": number,"status": Database["public"]['Enums']["video_job_status"]
+            "archive_video_jobs":
+{ Args: { "older_than_seconds"?: number,"row_limit"?: number,"statuses"?: (string)[] }; Returns: {
+              "archived_id": string
+            }[]
+                           },
+"bulk_update_video_jobs":
+{ Args: { "after_created_at"?: string,"after_seq"?: number,"changes": Json,"dry_run"?: boolean,"filter"?: Json,"job_ids"?: (string)[],"row_limit"?: number }; Returns: {
+              "created_at": string,"job_id": string,"outcome": string,"seq": number,"status": Database["public"]['Enums']["video_job_status"]
             }[]
                            },
 "cancel_video_job":
@@ -96,6 +109,7 @@ isOneToOne: false
 "idempotency_key": string | null,
 "lost_count": number,
 "max_attempts": number,
+"max_runtime_seconds": number | null,
 "original_filename": string | null,
 "original_filesize": number | null,
 "output_files": NonNullable<Json>,
@@ -111,6 +125,8 @@ isOneToOne: false
 "resource_name": string | null,
 "resource_parent_id": string | null,
 "resource_type": Database["public"]['Enums']["video_job_resource_type"],
+"retry_base_seconds": number | null,
+"retry_cap_seconds": number | null,
 "run_at": string,
 "run_token": number,
 "seq": number,
@@ -151,6 +167,11 @@ isOneToOne: false
               "job": Json,"verdict": Database["public"]['Enums']["video_job_verdict"]
             }[]
                            },
+"configure_video_jobs":
+{ Args: { "changes"?: Json }; Returns: {
+              "settings": Json
+            }[]
+                           },
 "confirm_video_job_cancel":
 { Args: { "job_id": string,"run_token": number }; Returns: {
               "job": Json,"verdict": Database["public"]['Enums']["video_job_verdict"]
@@ -171,6 +192,7 @@ isOneToOne: false
 "idempotency_key": string | null,
 "lost_count": number,
 "max_attempts": number,
+"max_runtime_seconds": number | null,
 "original_filename": string | null,
 "original_filesize": number | null,
 "output_files": NonNullable<Json>,
@@ -186,6 +208,8 @@ isOneToOne: false
 "resource_name": string | null,
 "resource_parent_id": string | null,
 "resource_type": Database["public"]['Enums']["video_job_resource_type"],
+"retry_base_seconds": number | null,
+"retry_cap_seconds": number | null,
 "run_at": string,
 "run_token": number,
 "seq": number,
@@ -211,6 +235,16 @@ isOneToOne: false
               "deleted_id": string
             }[]
                            },
+"diagnose_video_jobs":
+{ Args: Record<PropertyKey, never>; Returns: {
+              "facts": Json
+            }[]
+                           },
+"drain_video_job_worker":
+{ Args: { "worker": string }; Returns: {
+              "drained": boolean
+            }[]
+                           },
 "fail_video_job":
 { Args: { "detail"?: Json,"error_code"?: string,"error_message"?: string,"job_id": string,"retryable"?: boolean,"run_token"?: number }; Returns: {
               "job": Json,"verdict": Database["public"]['Enums']["video_job_verdict"]
@@ -231,6 +265,7 @@ isOneToOne: false
 "idempotency_key": string | null,
 "lost_count": number,
 "max_attempts": number,
+"max_runtime_seconds": number | null,
 "original_filename": string | null,
 "original_filesize": number | null,
 "output_files": NonNullable<Json>,
@@ -246,6 +281,8 @@ isOneToOne: false
 "resource_name": string | null,
 "resource_parent_id": string | null,
 "resource_type": Database["public"]['Enums']["video_job_resource_type"],
+"retry_base_seconds": number | null,
+"retry_cap_seconds": number | null,
 "run_at": string,
 "run_token": number,
 "seq": number,
@@ -281,6 +318,7 @@ isOneToOne: false
 "idempotency_key": string | null,
 "lost_count": number,
 "max_attempts": number,
+"max_runtime_seconds": number | null,
 "original_filename": string | null,
 "original_filesize": number | null,
 "output_files": NonNullable<Json>,
@@ -296,6 +334,8 @@ isOneToOne: false
 "resource_name": string | null,
 "resource_parent_id": string | null,
 "resource_type": Database["public"]['Enums']["video_job_resource_type"],
+"retry_base_seconds": number | null,
+"retry_cap_seconds": number | null,
 "run_at": string,
 "run_token": number,
 "seq": number,
@@ -322,8 +362,8 @@ isOneToOne: false
             }[]
                            },
 "heartbeat_video_jobs":
-{ Args: { "beats": Json,"lease_seconds"?: number }; Returns: {
-              "expires_at": string,"job_id": string,"run_token": number,"verdict": Database["public"]['Enums']["video_job_verdict"]
+{ Args: { "beats": Json,"facts"?: Json,"lease_seconds"?: number,"worker"?: string }; Returns: {
+              "drain": boolean,"expires_at": string,"job_id": string,"run_token": number,"verdict": Database["public"]['Enums']["video_job_verdict"]
             }[]
                            },
 "list_video_job_events":
@@ -343,6 +383,11 @@ isOneToOne: false
         isOneToOne: false
         isSetofReturn: true
       } },
+"list_video_job_workers":
+{ Args: Record<PropertyKey, never>; Returns: {
+              "drain_requested_at": string,"facts": Json,"running": Json,"seen_at": string,"started_at": string,"worker_id": string
+            }[]
+                           },
 "list_video_jobs":
 { Args: { "before_created_at"?: string,"before_seq"?: number,"filter"?: Json,"row_limit"?: number,"row_offset"?: number }; Returns: {
               "attempt": number,
@@ -358,6 +403,7 @@ isOneToOne: false
 "idempotency_key": string | null,
 "lost_count": number,
 "max_attempts": number,
+"max_runtime_seconds": number | null,
 "original_filename": string | null,
 "original_filesize": number | null,
 "output_files": NonNullable<Json>,
@@ -373,6 +419,8 @@ isOneToOne: false
 "resource_name": string | null,
 "resource_parent_id": string | null,
 "resource_type": Database["public"]['Enums']["video_job_resource_type"],
+"retry_base_seconds": number | null,
+"retry_cap_seconds": number | null,
 "run_at": string,
 "run_token": number,
 "seq": number,
@@ -393,6 +441,26 @@ isOneToOne: false
         isOneToOne: false
         isSetofReturn: true
       } },
+"log_video_job":
+{ Args: { "detail"?: Json,"job_id": string,"message": string,"run_token": number }; Returns: {
+              "job": Json,"verdict": Database["public"]['Enums']["video_job_verdict"]
+            }[]
+                           },
+"maintain_video_jobs":
+{ Args: { "row_limit"?: number }; Returns: {
+              "archived": number,"dropped": Json,"folded": number,"recovered": Json
+            }[]
+                           },
+"probe_video_job_rows":
+{ Args: { "row_count": number }; Returns: {
+              "number": number
+            }[]
+                           },
+"reconcile_video_job_stats":
+{ Args: { "repair"?: boolean }; Returns: {
+              "bucket": number,"counted": number,"day": string,"measure": string,"pipeline": string,"platform_target": Database["public"]['Enums']["video_job_platform_target"],"queue": string,"summed": number,"team_id": string,"user_id": string
+            }[]
+                           },
 "recover_video_jobs":
 { Args: { "row_limit"?: number }; Returns: {
               "job_id": string,"outcome": Database["public"]['Enums']["video_job_event_type"],"worker_id": string
@@ -401,6 +469,11 @@ isOneToOne: false
 "release_video_job":
 { Args: { "job_id": string,"run_token": number }; Returns: {
               "job": Json,"verdict": Database["public"]['Enums']["video_job_verdict"]
+            }[]
+                           },
+"remove_video_job_worker":
+{ Args: { "worker": string }; Returns: {
+              "removed": boolean
             }[]
                            },
 "retry_video_job":
@@ -418,6 +491,7 @@ isOneToOne: false
 "idempotency_key": string | null,
 "lost_count": number,
 "max_attempts": number,
+"max_runtime_seconds": number | null,
 "original_filename": string | null,
 "original_filesize": number | null,
 "output_files": NonNullable<Json>,
@@ -433,6 +507,8 @@ isOneToOne: false
 "resource_name": string | null,
 "resource_parent_id": string | null,
 "resource_type": Database["public"]['Enums']["video_job_resource_type"],
+"retry_base_seconds": number | null,
+"retry_cap_seconds": number | null,
 "run_at": string,
 "run_token": number,
 "seq": number,
@@ -453,6 +529,21 @@ isOneToOne: false
         isOneToOne: false
         isSetofReturn: true
       } },
+"set_video_job_limit":
+{ Args: { "key"?: string,"kind"?: string,"max_running"?: number }; Returns: {
+              "limit_key": string,"limit_kind": string,"limit_max_running": number,"running": number
+            }[]
+                           },
+"set_video_job_queue":
+{ Args: { "is_fair": boolean,"queue": string }; Returns: {
+              "queue_is_fair": boolean,"queue_name": string
+            }[]
+                           },
+"settle_video_jobs":
+{ Args: { "claim"?: Json,"settlements": Json }; Returns: {
+              "leased": Json,"settled": Json
+            }[]
+                           },
 "start_video_job":
 { Args: { "claim_key": string,"job_id": string,"lease_seconds"?: number,"worker": string }; Returns: {
               "checkpoint": Json,"claimed_at": string,"expires_at": string,"hard_deadline": string,"job": Json,"run_token": number,"worker_id": string
@@ -473,6 +564,7 @@ isOneToOne: false
 "idempotency_key": string | null,
 "lost_count": number,
 "max_attempts": number,
+"max_runtime_seconds": number | null,
 "original_filename": string | null,
 "original_filesize": number | null,
 "output_files": NonNullable<Json>,
@@ -488,6 +580,8 @@ isOneToOne: false
 "resource_name": string | null,
 "resource_parent_id": string | null,
 "resource_type": Database["public"]['Enums']["video_job_resource_type"],
+"retry_base_seconds": number | null,
+"retry_cap_seconds": number | null,
 "run_at": string,
 "run_token": number,
 "seq": number,
@@ -510,7 +604,7 @@ isOneToOne: false
       } }
           }
           Enums: {
-            "video_job_enhancement_level": "none"|"basic"|"advanced","video_job_event_type": "created"|"claimed"|"completed"|"retried"|"released"|"rescued"|"failed"|"lost"|"cancel_requested"|"cancelled"|"requeued"|"changed","video_job_platform_target": "tiktok"|"instagram"|"youtube_shorts","video_job_quality_preset": "draft"|"standard"|"pro","video_job_resource_type": "upload"|"film"|"episode","video_job_status": "queued"|"processing"|"completed"|"failed"|"cancelled","video_job_team_role": "member"|"admin","video_job_verdict": "ok"|"cancel_requested"|"final"|"lost"
+            "video_job_enhancement_level": "none"|"basic"|"advanced","video_job_event_type": "created"|"claimed"|"completed"|"retried"|"released"|"rescued"|"failed"|"lost"|"cancel_requested"|"cancelled"|"requeued"|"changed"|"logged","video_job_platform_target": "tiktok"|"instagram"|"youtube_shorts","video_job_quality_preset": "draft"|"standard"|"pro","video_job_resource_type": "upload"|"film"|"episode","video_job_status": "queued"|"processing"|"completed"|"failed"|"cancelled","video_job_team_role": "member"|"admin","video_job_verdict": "ok"|"cancel_requested"|"final"|"lost"
           }
           CompositeTypes: {
             [_ in never]: never
@@ -626,7 +720,7 @@ export type CompositeTypes<
 export const Constants = {
   "public": {
           Enums: {
-            "video_job_enhancement_level": ["none", "basic", "advanced"],"video_job_event_type": ["created", "claimed", "completed", "retried", "released", "rescued", "failed", "lost", "cancel_requested", "cancelled", "requeued", "changed"],"video_job_platform_target": ["tiktok", "instagram", "youtube_shorts"],"video_job_quality_preset": ["draft", "standard", "pro"],"video_job_resource_type": ["upload", "film", "episode"],"video_job_status": ["queued", "processing", "completed", "failed", "cancelled"],"video_job_team_role": ["member", "admin"],"video_job_verdict": ["ok", "cancel_requested", "final", "lost"]
+            "video_job_enhancement_level": ["none", "basic", "advanced"],"video_job_event_type": ["created", "claimed", "completed", "retried", "released", "rescued", "failed", "lost", "cancel_requested", "cancelled", "requeued", "changed", "logged"],"video_job_platform_target": ["tiktok", "instagram", "youtube_shorts"],"video_job_quality_preset": ["draft", "standard", "pro"],"video_job_resource_type": ["upload", "film", "episode"],"video_job_status": ["queued", "processing", "completed", "failed", "cancelled"],"video_job_team_role": ["member", "admin"],"video_job_verdict": ["ok", "cancel_requested", "final", "lost"]
           }
         }
 } as const

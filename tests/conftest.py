@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -14,7 +14,7 @@ from videojobs.local import LocalStack
 # Tests are imported by path (--import-mode=importlib), so this folder has to be named for `import parts`.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from parts import Parts, find_parts
+from parts import Parts, find_parts, transaction_pooler
 
 _EMPTY_ALL = """
 select string_agg(format('%I.%I', schemaname, tablename), ', ')
@@ -38,12 +38,29 @@ def stack(parts: Parts) -> Iterator[LocalStack]:
         yield stack
 
 
+@pytest.fixture(scope="session")
+def pooler_url(stack: LocalStack, parts: Parts) -> Iterator[str]:
+    """Leads to the stack's database through a transaction pooler with two connections."""
+    with transaction_pooler(parts, stack.database_url, connections=2) as url:
+        yield url
+
+
 @pytest.fixture
-def database(stack: LocalStack) -> str:
-    """The URL of the stack's database, as its owner, with all tables empty."""
+def empty_tables(stack: LocalStack) -> Iterator[Callable[[], None]]:
+    """Empty all tables that tests write to, as often as it is called."""
     with psycopg.connect(stack.database_url, autocommit=True) as connection:
-        (tables,) = connection.execute(_EMPTY_ALL).fetchone()
-        if tables:
-            connection.execute(f"truncate {tables} restart identity cascade")
-        connection.execute("delete from auth.users")
+
+        def empty() -> None:
+            (tables,) = connection.execute(_EMPTY_ALL).fetchone()
+            if tables:
+                connection.execute(f"truncate {tables} restart identity cascade")
+            connection.execute("delete from auth.users")
+
+        yield empty
+
+
+@pytest.fixture
+def database(stack: LocalStack, empty_tables: Callable[[], None]) -> str:
+    """The URL of the stack's database, as its owner, with all tables empty."""
+    empty_tables()
     return stack.database_url

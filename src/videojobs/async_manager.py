@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from uuid import UUID
 
 from videojobs import arguments, calls, connecting, driving, flows
-from videojobs.calls import Call
+from videojobs.calls import Call, ClaimWish
 from videojobs.calls.many import GroupBy
 from videojobs.calls.work import Outputs
 from videojobs.flows import Flow
@@ -28,12 +28,14 @@ from videojobs.models import (
     Page,
     RecoveredJob,
     UpdateResult,
+    Verdict,
     VideoJob,
 )
 from videojobs.repeating import perform_async
 from videojobs.requests import JobChanges, JobFilter, NewVideoJob, NewVideoJobFields
 from videojobs.settings import Settings
 from videojobs.transports import AsyncListener, AsyncTransport, Channel, Token
+from videojobs.upkeep import AsyncOperations
 
 if TYPE_CHECKING:
     import psycopg
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class AsyncVideoJobManager:
+class AsyncVideoJobManager(AsyncOperations):
     """Creates, reads, changes and runs video jobs in a Supabase or Postgres database.
 
     For one event loop, and any number of tasks in it. Close it, or use it as a context manager.
@@ -90,7 +92,8 @@ class AsyncVideoJobManager:
                 or be a member of ``service_role`` that bypasses row-level security.
             settings: Timeouts, sizes and secrets.
             pooled: Whether the URL leads to a transaction pooler, where prepared statements and
-                LISTEN do not work; guessed from port 6543 if not given.
+                LISTEN do not work; else `Settings.database_pooled` says it,
+                else ports 6543 and 6432 are taken for poolers.
         """
         settings = settings or Settings()
         transport = connecting.postgres().AsyncPostgresTransport(url, settings, pooled=pooled)
@@ -439,7 +442,8 @@ class AsyncVideoJobManager:
     ) -> list[Lease]:
         """Up to *limit* ready jobs are leased to the worker; an empty list if none is. Service only.
 
-        In the order of the queues, then by priority, run_at and age.
+        In the order of the queues, then by priority, by turns of the tenants, by run_at and age.
+        Limits are kept; see `set_limit`.
 
         Args:
             worker_id: Unique for each start of a worker.
@@ -453,13 +457,15 @@ class AsyncVideoJobManager:
         """
         return await self.perform(
             calls.claim_jobs(
-                worker_id,
-                claim_key or new_key(),
-                queues=queues,
-                pipelines=pipelines,
-                limit=limit,
-                lease_seconds=arguments.lease_seconds(lease, self.settings.lease_seconds),
-                hard_limit_seconds=arguments.positive("claim_jobs", "hard_limit", hard_limit),
+                ClaimWish(
+                    worker=worker_id,
+                    claim_key=claim_key or new_key(),
+                    queues=list(dict.fromkeys(queues)) if not isinstance(queues, str) else queues,
+                    pipelines=pipelines,
+                    limit=limit,
+                    lease_seconds=arguments.lease_seconds(lease, self.settings.lease_seconds),
+                    hard_limit_seconds=arguments.positive("claim_jobs", "hard_limit", hard_limit),
+                )
             )
         )
 
@@ -476,6 +482,8 @@ class AsyncVideoJobManager:
         beats: Sequence[Beat],
         *,
         lease: timedelta | None = None,
+        worker_id: str | None = None,
+        facts: Mapping[str, Any] | None = None,
         deadline_seconds: float | None = None,
     ) -> list[BeatReply]:
         """The leases are kept, and the progress is stored; one verdict for each beat. Service only.
@@ -483,10 +491,15 @@ class AsyncVideoJobManager:
         Args:
             beats: One for each job of the worker, up to 500.
             lease: How long from now a silent worker keeps them.
+            worker_id: Whose beats they are: then it is listed as present, and each reply says
+                whether it should drain. Without beats, that order is a reply without a job.
+            facts: What `list_workers` shall show of it; once is enough.
             deadline_seconds: For how long to try, when the database cannot be reached.
         """
         seconds = arguments.lease_seconds(lease, self.settings.lease_seconds)
-        return await self.perform(calls.heartbeat(beats, seconds), deadline_seconds)
+        return await self.perform(
+            calls.heartbeat(beats, seconds, worker_id, facts), deadline_seconds
+        )
 
     async def complete_job(
         self,
@@ -559,6 +572,22 @@ class AsyncVideoJobManager:
             LeaseLostError: The job was taken away, since stopping took too long.
         """
         return await self.perform(calls.confirm_cancel(lease))
+
+    async def log(
+        self, lease: Lease, message: str, *, detail: Mapping[str, Any] | None = None
+    ) -> Verdict:
+        """The note is in the job's history, for people; says whether to go on. Service only.
+
+        Args:
+            lease: The right to write on the job.
+            message: Up to 4,000 characters.
+            detail: More for programs, up to 16 kB as JSON.
+
+        Raises:
+            LeaseLostError: Another attempt owns the job: stop working on it.
+            OutcomeUnknownError: The reply was lost; the note may be there.
+        """
+        return await self.perform(calls.log(lease, message, detail or {}))
 
     # Look after
 

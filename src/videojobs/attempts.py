@@ -6,8 +6,9 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from videojobs.errors import (
     ProcessingError,
     VideoJobsError,
 )
-from videojobs.media.workspace import attempt_folder
+from videojobs.media.workspace import folder_within
 from videojobs.models import Beat, Lease, OutputFile, VideoJob
 from videojobs.outcomes import (
     Abandoned,
@@ -61,6 +62,7 @@ class Attempt:
         self._stopped_with: Outcome | None = None
         self._progress: Progress | None = None
         self._told: tuple[int, str] | None = None
+        self._checkpoint: Mapping[str, Any] | None = None
 
     def end(self, outcome: Cancelled | Released | Abandoned) -> None:
         """Stop the work. A lost lease outweighs every other reason, for it forbids to write."""
@@ -81,26 +83,44 @@ class Attempt:
             self._progress = progress
         self._report(progress)
 
-    def has_news(self) -> bool:
-        """Whether a whole percent or a stage went by since the last beat."""
+    def save(self, checkpoint: Mapping[str, Any]) -> None:
+        """Keep a small JSON for the next attempt, should this one not come to its end.
+
+        It goes with the next beat, within a second; a later one replaces it. The next attempt
+        finds it as its lease's ``checkpoint``.
+        """
         with self._lock:
+            self._checkpoint = checkpoint
+
+    def has_news(self) -> bool:
+        """Whether a whole percent or a stage went by since the last beat, or a checkpoint waits."""
+        with self._lock:
+            if self._checkpoint is not None:
+                return True
             progress = self._progress
             return progress is not None and (progress.percent, progress.stage) != self._told
 
     def beat(self) -> Beat:
         """What to tell the database now. 100 % is for the completion to say."""
         with self._lock:
-            progress = self._progress
-            if progress is None:
-                return Beat(job_id=self.lease.job_id, run_token=self.lease.run_token)
-            self._told = progress.percent, progress.stage
+            progress, checkpoint = self._progress, self._checkpoint
+            self._told = None if progress is None else (progress.percent, progress.stage)
+            self._checkpoint = None
         return Beat(
             job_id=self.lease.job_id,
             run_token=self.lease.run_token,
-            progress=max(0, min(progress.percent, 99)),
-            progress_detail=progress.detail,
-            stage=progress.stage,
+            progress=None if progress is None else max(0, min(progress.percent, 99)),
+            progress_detail=None if progress is None else progress.detail,
+            stage=None if progress is None else progress.stage,
+            checkpoint=checkpoint,
         )
+
+    def was_not_heard(self, beat: Beat) -> None:
+        """The beat got lost: what it told is news again."""
+        with self._lock:
+            self._told = None
+            if self._checkpoint is None:
+                self._checkpoint = beat.checkpoint
 
 
 def perform(
@@ -108,13 +128,13 @@ def perform(
     processor: VideoProcessor,
     storage: Storage,
     *,
-    work_root: Path,
+    work_dir: Path,
     tenant_of: Callable[[UUID], UUID],
 ) -> Outcome:
     """Do the work, and tell how it ended; nothing is raised and no file is left behind."""
     try:
         _refuse_strangers_outputs(attempt.lease.job, tenant_of)
-        return _completed(attempt, processor, storage, work_root)
+        return _completed(attempt, processor, storage, work_dir)
     except ProcessingCancelledError:
         return attempt.stopped_with or Failed("cancelled", "the run was stopped", retryable=True)
     except (ProcessingError, VideoJobsError) as error:
@@ -142,7 +162,7 @@ def _refuse_strangers_outputs(job: VideoJob, tenant_of: Callable[[UUID], UUID]) 
 
 
 def _completed(
-    attempt: Attempt, processor: VideoProcessor, storage: Storage, work_root: Path
+    attempt: Attempt, processor: VideoProcessor, storage: Storage, work_dir: Path
 ) -> Outcome:
     job = attempt.lease.job
     if job.source_url is None:
@@ -151,7 +171,7 @@ def _completed(
             code="missing_source",
         )
     settings = ProcessingSettings.from_job(job)
-    with attempt_folder(work_root) as folder:
+    with folder_within(work_dir) as folder:
         result = processor.process(
             storage.fetch(job.source_url, folder),
             settings,

@@ -6,16 +6,17 @@ after it, or yields an `Item` for whoever iterates. It returns the result of the
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from videojobs import calls
+from videojobs import calls, diagnosis
 from videojobs.calls import Call
 from videojobs.errors import PartlyCreatedError, VideoJobsError, WaitTimeoutError
-from videojobs.models import JobReceipt, UpdateResult, VideoJob
+from videojobs.models import Health, JobReceipt, JobStatus, UpdateResult, VideoJob
+from videojobs.reports import Finding
 from videojobs.requests import BATCH_LIMIT, JobChanges, JobFilter, NewVideoJob, refuse
 
 T = TypeVar("T")
@@ -89,13 +90,14 @@ def bulk_update_matching(
 ) -> Flow[list[UpdateResult]]:
     """Change all jobs that match, oldest first."""
     results: list[UpdateResult] = []
-    place: int | None = 0
-    while place is not None:
+    place: tuple[datetime, int] | None = None
+    while True:
         batch, place = yield calls.bulk_update_matching(
-            changes, filters, dry_run=dry_run, after_seq=place
+            changes, filters, dry_run=dry_run, after=place
         )
         results += batch
-    return results
+        if place is None:
+            return results
 
 
 def clear_jobs(
@@ -108,6 +110,40 @@ def clear_jobs(
         deleted += batch
         if batch < BATCH_LIMIT:
             return deleted
+
+
+def archive_jobs(statuses: Sequence[JobStatus], older_than_seconds: float) -> Flow[int]:
+    """Archive batch after batch, until one is not full."""
+    archived = 0
+    while True:
+        batch: int = yield calls.archive(statuses, older_than_seconds)
+        archived += batch
+        if batch < BATCH_LIMIT:
+            return archived
+
+
+def examine(now: Callable[[], datetime], *, deep: bool) -> Flow[tuple[Finding, ...]]:
+    """Look at everything that the database's version has; what cannot be read is a finding too."""
+    asked_at = now()
+    health: Health = yield calls.check()
+    findings = diagnosis.of_health(health, asked_at, now())
+    if health.schema_version < diagnosis.SCHEMA_VERSION:
+        return (*findings, diagnosis.not_checked("everything else", "the schema is too old"))
+    findings += yield from _look(calls.diagnose(), diagnosis.of_facts)
+    findings += yield from _look(calls.probe_rows(diagnosis.PROBED_ROWS), diagnosis.of_probe)
+    if deep:
+        findings += yield from _look(calls.reconcile_stats(repair=False), diagnosis.of_drift)
+    else:
+        findings += diagnosis.of_drift(None)
+    return tuple(findings)
+
+
+def _look(call: Call[T], findings_of: Callable[[T], list[Finding]]) -> Flow[list[Finding]]:
+    try:
+        answer: T = yield call
+    except VideoJobsError as error:
+        return [diagnosis.not_checked(call.function, str(error))]
+    return findings_of(answer)
 
 
 def iter_jobs(filters: JobFilter, page_size: int) -> Flow[None]:

@@ -1,4 +1,4 @@
-"""How an attempt ended, as a value, and the call that settles it."""
+"""How an attempt ended, as a value, and what to tell the database of it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
-from videojobs import calls
-from videojobs.calls import Call
-from videojobs.errors import ProcessingError, SupabaseConnectionError, VideoJobsError
-from videojobs.models import Lease, OutputFile, VideoJob
+from videojobs.calls import Settlement
+from videojobs.errors import (
+    ConfigurationError,
+    ProcessingError,
+    SupabaseConnectionError,
+    VideoJobsError,
+)
+from videojobs.models import Lease, OutputFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +54,32 @@ class Abandoned:
 Outcome = Completed | Failed | Cancelled | Released | Abandoned
 
 
-def settle(lease: Lease, outcome: Outcome) -> Call[VideoJob] | None:
-    """The call that tells the database; ``None`` where there is nothing left to tell."""
+def settlement_of(lease: Lease, outcome: Outcome) -> Settlement | None:
+    """What to tell the database; ``None`` where nothing may be told any more."""
     match outcome:
         case Completed():
-            detail = {"warnings": list(outcome.warnings)} if outcome.warnings else {}
-            return calls.complete_job(
-                lease, outcome.output_files, outcome.processing_seconds, detail
+            return Settlement(
+                job_id=lease.job_id,
+                run_token=lease.run_token,
+                outcome="completed",
+                output_files=outcome.output_files,
+                processing_seconds=outcome.processing_seconds,
+                detail={"warnings": list(outcome.warnings)} if outcome.warnings else {},
             )
         case Failed():
-            return calls.fail_job(
-                lease,
-                outcome.error_message,
+            return Settlement(
+                job_id=lease.job_id,
+                run_token=lease.run_token,
+                outcome="failed",
                 error_code=outcome.error_code,
+                error_message=outcome.error_message,
                 retryable=outcome.retryable,
                 detail=outcome.detail,
             )
         case Cancelled():
-            return calls.confirm_cancel(lease)
+            return Settlement(job_id=lease.job_id, run_token=lease.run_token, outcome="cancelled")
         case Released():
-            return calls.release_job(lease)
+            return Settlement(job_id=lease.job_id, run_token=lease.run_token, outcome="released")
         case Abandoned():
             return None
         case _:
@@ -88,6 +98,9 @@ def failure_of(error: Exception) -> Failed:
         return Failed(error.code or "processing_failed", str(error), error.retryable, detail)
     if isinstance(error, SupabaseConnectionError):
         return Failed("database_unreachable", str(error), retryable=True)
+    if isinstance(error, ConfigurationError):
+        # This worker's trouble and not the job's: another one may do better.
+        return Failed("worker_misconfigured", str(error), retryable=True)
     if isinstance(error, VideoJobsError):
         return Failed("invalid_settings", str(error), retryable=False)
     # A bug or a passing trouble of the machine: another worker may do better.

@@ -105,6 +105,14 @@ class VideoProcessor:
         """What this ffmpeg can do, and the cores that plans are made for."""
         return inspect_ffmpeg(self.ffmpeg, cores=self._cores)
 
+    def check(self) -> None:
+        """Look whether ffmpeg runs, once, before work is taken on.
+
+        Raises:
+            ConfigurationError: It does not; every job would fail on it.
+        """
+        _ = self.machine
+
     def probe(self, source: str | Path) -> SourceFacts:
         """What the source is, found by a process of its own in bounded time.
 

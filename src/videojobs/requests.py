@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypedDict
 from uuid import UUID
 
 from pydantic import (
@@ -189,6 +189,10 @@ class NewVideoJob(Request):
         priority: 0 to 9, 5 by default; higher goes first.
         run_at: Not before this moment, with a time zone; at once by default.
         max_attempts: 1 to 25, 3 by default.
+        max_runtime_seconds: One attempt may take so long, 1 second to 7 days; no limit by default.
+        retry_base_seconds: The wait after the first failure, which doubles with each; the
+            database's setting (10) by default. Half of each wait is random.
+        retry_cap_seconds: The longest wait; the database's setting (3,600) by default.
         source_url: Where the video is, as the worker's storage names it: with the local storage
             a path within its folder, such as ``uploads/talk.mp4``.
         original_filename: For people, and for `JobFilter.search`.
@@ -214,6 +218,9 @@ class NewVideoJob(Request):
     priority: int = Field(default=5, ge=0, le=9)
     run_at: AwareDatetime | None = None
     max_attempts: int = Field(default=3, ge=1, le=25)
+    max_runtime_seconds: float | None = Field(default=None, ge=1, le=604_800)
+    retry_base_seconds: float | None = Field(default=None, ge=0, le=604_800)
+    retry_cap_seconds: float | None = Field(default=None, ge=0, le=604_800)
     source_url: SourceText | None = Field(default=None, repr=False)
     original_filename: ShortText | None = None
     # The largest whole number that JavaScript can hold.
@@ -238,6 +245,43 @@ class NewVideoJob(Request):
         return self
 
 
+class QueueSettingsFields(TypedDict, total=False):
+    """What `VideoJobManager.configure` sets; see `videojobs.reports.QueueSettings`."""
+
+    retry_base_seconds: float
+    retry_cap_seconds: float
+    max_lost: int
+    cancel_grace_seconds: float
+    max_user_priority: int
+    queue_wakeups: str
+    announces_changes: bool
+    archive_completed_after_days: int | None
+    archive_failed_after_days: int | None
+    archive_cancelled_after_days: int | None
+    drop_archive_after_days: int | None
+    drop_events_after_days: int | None
+
+
+Days = Annotated[int, Field(ge=1, le=36_500)]
+
+
+class QueueSettingsChanges(Request):
+    """What to set in the database's settings; only what is given is set."""
+
+    retry_base_seconds: float = Field(default=10, gt=0, le=604_800)
+    retry_cap_seconds: float = Field(default=3600, gt=0, le=604_800)
+    max_lost: int = Field(default=3, ge=1, le=1000)
+    cancel_grace_seconds: float = Field(default=30, gt=0, le=604_800)
+    max_user_priority: int = Field(default=5, ge=5, le=9)
+    queue_wakeups: Literal["coalesced", "each", "off"] = "coalesced"
+    announces_changes: bool = True
+    archive_completed_after_days: Days | None = None
+    archive_failed_after_days: Days | None = None
+    archive_cancelled_after_days: Days | None = None
+    drop_archive_after_days: Days | None = None
+    drop_events_after_days: Days | None = None
+
+
 class NewVideoJobFields(TypedDict, total=False):
     """The fields of `NewVideoJob`, as keyword arguments."""
 
@@ -248,6 +292,9 @@ class NewVideoJobFields(TypedDict, total=False):
     priority: int
     run_at: datetime | None
     max_attempts: int
+    max_runtime_seconds: float | None
+    retry_base_seconds: float | None
+    retry_cap_seconds: float | None
     source_url: str | None
     original_filename: str | None
     original_filesize: int | None

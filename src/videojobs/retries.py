@@ -52,7 +52,7 @@ class Failure(Exception):  # noqa: N818 # not an error for callers: the managers
         self.message = message
         self.sent = sent
         self.status = status
-        self.code = code or None
+        self.code = code
         self.hint = hint
         self.retry_after = retry_after
 
@@ -201,6 +201,9 @@ def _rule_on_answer(failure: Failure, function: str) -> Ruling:
         return _BY_CLASS.get(code[:2], _REFUSED)
     if status in _BY_STATUS:
         return _BY_STATUS[status]
+    if code == "":
+        # PostgREST's words for a connection that broke while Postgres was restarting: a 400.
+        return _UNCLEAR
     if status is None or status >= 500 or status < 300:
         # An answer that makes no sense, such as a proxy's page under status 200.
         return _UNCLEAR_ONCE
@@ -218,7 +221,7 @@ def error_of(failure: Failure, call: Call[Any], attempts: int) -> errors.VideoJo
     """The public error for a failure that will not be repeated."""
     facts: dict[str, Any] = {
         "status": failure.status,
-        "code": failure.code,
+        "code": failure.code or None,
         "operation": call.function,
         "attempts": attempts,
     }

@@ -152,7 +152,33 @@ def test_doctor_is_content_with_a_good_set_up(on_database):
     findings = json.loads(result.stdout)
     assert result.returncode == 0
     assert all(finding["ok"] for finding in findings), findings
-    assert {"database", "schema", "migrations", "ffmpeg"} <= {f["check"] for f in findings}
+    assert {finding["severity"] for finding in findings} == {"ok", "note"}
+    assert {"database", "schema", "indexes", "migrations", "ffmpeg"} <= {
+        finding["check"] for finding in findings
+    }
+
+
+def test_doctor_tells_what_is_wrong_as_the_manager_does(on_database, database):
+    """A finding of the database makes the exit code 1, and comes with its advice."""
+    with psycopg.connect(database, autocommit=True) as owner:
+        owner.execute("grant select on public.video_jobs to anon")
+        try:
+            result = on_database("doctor")
+        finally:
+            owner.execute("revoke select on public.video_jobs from anon")
+
+    assert result.returncode == 1
+    assert "BAD grants: 1 too wide: anon has SELECT on table public.video_jobs" in result.stdout
+    assert "`revoke SELECT on table public.video_jobs from anon;`" in result.stdout
+    assert "note statistics: not counted" in result.stdout
+
+
+def test_a_deep_doctor_counts_the_jobs(on_database):
+    """Nothing is left out then."""
+    result = on_database("doctor", "--deep")
+
+    assert "ok  statistics: equal to a count of all jobs" in result.stdout
+    assert result.returncode == 0
 
 
 def test_doctor_says_what_to_do_when_nothing_is_configured(run):

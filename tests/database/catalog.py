@@ -22,7 +22,11 @@ from pg_class c
 join ours on ours.oid = c.relnamespace
 join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
 left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
-where c.relkind = 'r'
+where c.relkind in ('r', 'p', 'v')
+union all
+select format('view %s is %s', c.oid::regclass, pg_get_viewdef(c.oid))
+from pg_class c join ours on ours.oid = c.relnamespace
+where c.relkind = 'v'
 union all
 select format('constraint %s on %s %s validated %s', o.conname, o.conrelid::regclass, pg_get_constraintdef(o.oid), o.convalidated)
 from pg_constraint o join ours on ours.oid = o.connamespace
@@ -53,7 +57,7 @@ with ours as (
 ), role (name) as (
   values ('anon'), ('authenticated'), ('service_role'), ('authenticator')
 ), relation as (
-  select c.oid, c.relkind from pg_class c join ours on ours.oid = c.relnamespace where c.relkind in ('r', 'S')
+  select c.oid, c.relkind from pg_class c join ours on ours.oid = c.relnamespace where c.relkind in ('r', 'p', 'v', 'S')
 )
 select format('%s may %s schema %s', role.name, wish, ours.oid::regnamespace)
 from role, ours, unnest(array['usage', 'create']) wish
@@ -61,7 +65,7 @@ where has_schema_privilege(role.name, ours.oid, wish)
 union all
 select format('%s may %s table %s', role.name, wish, relation.oid::regclass)
 from role, relation, unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger']) wish
-where relation.relkind = 'r' and has_table_privilege(role.name, relation.oid, wish)
+where relation.relkind in ('r', 'p', 'v') and has_table_privilege(role.name, relation.oid, wish)
 union all
 select format('%s may %s column %s.%s', role.name, wish, relation.oid::regclass, a.attname)
 from role, relation

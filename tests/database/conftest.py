@@ -10,6 +10,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
 from parts import Parts, postgres15
 from videojobs import VideoJobManager, migrations
@@ -84,3 +85,16 @@ def someone_waits(sql: psycopg.Connection[dict]) -> Callable[[], None]:
             time.sleep(0.005)
 
     return look
+
+
+@pytest.fixture
+def configure(sql: psycopg.Connection[dict]) -> Iterator[Callable[..., None]]:
+    """Change settings of the database; what they were comes back in the end."""
+    query = "select settings from public.configure_video_jobs(%s)"
+    before = sql.execute(query, (Jsonb({}),)).fetchone()["settings"]
+
+    def change(**settings: object) -> None:
+        sql.execute(query, (Jsonb(settings),))
+
+    yield change
+    sql.execute(query, (Jsonb(before),))

@@ -135,6 +135,14 @@ def test_our_tool_goes_on_where_the_cli_stopped(new_database, supabase, version)
         "job_functions",
         "worker_functions",
         "statistics_and_bulk",
+        "settings_and_limits",
+        "history",
+        "tallies",
+        "queue",
+        "lists_and_bulk",
+        "upkeep",
+        "schedule",
+        "diagnosis",
     ]
     assert schema_of(url) == schema_of(whole)
 

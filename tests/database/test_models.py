@@ -50,6 +50,9 @@ DEFAULTS = (
     "original_filesize",
     "source_url",
     "idempotency_key",
+    "max_runtime_seconds",
+    "retry_base_seconds",
+    "retry_cap_seconds",
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -21,80 +21,119 @@ from videojobs.local import LocalStack
 # not_found    as if there were no such job (VJ001)
 # not_allowed  may see it, but not do this (VJ005)
 # invalid      allowed in general, and this wish lacks something (VJ004, 23502)
+# archived     may see it and would be allowed to, but nothing can be done to it (VJ002)
+# read_only    nobody can, whatever their rights (55000)
 FUNCTIONS = """
-operation                 job       anon    owner    other        member       team_admin   app_admin    pretender    service
-get_video_job             personal  denied  allowed  empty        empty        empty        allowed      empty        allowed
-get_video_job             team      denied  allowed  empty        allowed      allowed      allowed      empty        allowed
-list_video_jobs           personal  denied  allowed  empty        empty        empty        allowed      empty        allowed
-list_video_jobs           team      denied  allowed  empty        allowed      allowed      allowed      empty        allowed
-list_video_job_events     personal  denied  allowed  empty        empty        empty        allowed      empty        allowed
-list_video_job_events     team      denied  allowed  empty        allowed      allowed      allowed      empty        allowed
-get_video_job_stats       personal  denied  allowed  empty        empty        empty        allowed      empty        allowed
-get_video_job_stats       team      denied  allowed  empty        allowed      allowed      allowed      empty        allowed
-create_video_jobs         personal  denied  allowed  allowed      allowed      allowed      allowed      allowed      invalid
-create_video_jobs         team      denied  allowed  not_allowed  allowed      allowed      not_allowed  not_allowed  invalid
-create_for_the_owner      personal  denied  allowed  not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  allowed
-create_for_the_owner      team      denied  allowed  not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  allowed
-cancel_video_job          personal  denied  allowed  not_found    not_found    not_found    allowed      not_found    allowed
-cancel_video_job          team      denied  allowed  not_found    not_allowed  allowed      allowed      not_found    allowed
-cancel_again              personal  denied  allowed  not_found    not_found    not_found    allowed      not_found    allowed
-cancel_again              team      denied  allowed  not_found    not_allowed  allowed      allowed      not_found    allowed
-retry_video_job           personal  denied  allowed  not_found    not_found    not_found    allowed      not_found    allowed
-retry_video_job           team      denied  allowed  not_found    not_allowed  allowed      allowed      not_found    allowed
-delete_video_job          personal  denied  allowed  not_found    not_found    not_found    allowed      not_found    allowed
-delete_video_job          team      denied  allowed  not_found    not_allowed  allowed      allowed      not_found    allowed
-clear_video_jobs          personal  denied  allowed  empty        empty        empty        allowed      empty        allowed
-clear_video_jobs          team      denied  allowed  empty        empty        allowed      allowed      empty        allowed
-bulk_update_video_jobs    personal  denied  allowed  not_found    not_found    not_found    allowed      not_found    allowed
-bulk_update_video_jobs    team      denied  allowed  not_found    not_allowed  allowed      allowed      not_found    allowed
-bulk_update_by_filter     personal  denied  allowed  empty        empty        empty        allowed      empty        allowed
-bulk_update_by_filter     team      denied  allowed  empty        not_allowed  allowed      allowed      empty        allowed
-claim_video_jobs          personal  denied  denied   denied       denied       denied       denied       denied       allowed
-claim_video_jobs          team      denied  denied   denied       denied       denied       denied       denied       allowed
-start_video_job           personal  denied  denied   denied       denied       denied       denied       denied       allowed
-start_video_job           team      denied  denied   denied       denied       denied       denied       denied       allowed
-heartbeat_video_jobs      personal  denied  denied   denied       denied       denied       denied       denied       allowed
-heartbeat_video_jobs      team      denied  denied   denied       denied       denied       denied       denied       allowed
-complete_video_job        personal  denied  denied   denied       denied       denied       denied       denied       allowed
-complete_video_job        team      denied  denied   denied       denied       denied       denied       denied       allowed
-fail_video_job            personal  denied  denied   denied       denied       denied       denied       denied       allowed
-fail_video_job            team      denied  denied   denied       denied       denied       denied       denied       allowed
-release_video_job         personal  denied  denied   denied       denied       denied       denied       denied       allowed
-release_video_job         team      denied  denied   denied       denied       denied       denied       denied       allowed
-confirm_video_job_cancel  personal  denied  denied   denied       denied       denied       denied       denied       allowed
-confirm_video_job_cancel  team      denied  denied   denied       denied       denied       denied       denied       allowed
-update_video_job_status   personal  denied  denied   denied       denied       denied       denied       denied       allowed
-update_video_job_status   team      denied  denied   denied       denied       denied       denied       denied       allowed
-recover_video_jobs        personal  denied  denied   denied       denied       denied       denied       denied       allowed
-find_stuck_video_jobs     personal  denied  denied   denied       denied       denied       denied       denied       allowed
-check_video_jobs          personal  denied  denied   denied       denied       denied       denied       denied       allowed
+operation                  job       anon    owner      other        member       team_admin   app_admin    pretender    service
+get_video_job              personal  denied  allowed    empty        empty        empty        allowed      empty        allowed
+get_video_job              team      denied  allowed    empty        allowed      allowed      allowed      empty        allowed
+list_video_jobs            personal  denied  allowed    empty        empty        empty        allowed      empty        allowed
+list_video_jobs            team      denied  allowed    empty        allowed      allowed      allowed      empty        allowed
+list_video_job_events      personal  denied  allowed    empty        empty        empty        allowed      empty        allowed
+list_video_job_events      team      denied  allowed    empty        allowed      allowed      allowed      empty        allowed
+get_video_job_stats        personal  denied  allowed    empty        empty        empty        allowed      empty        allowed
+get_video_job_stats        team      denied  allowed    empty        allowed      allowed      allowed      empty        allowed
+create_video_jobs          personal  denied  allowed    allowed      allowed      allowed      allowed      allowed      invalid
+create_video_jobs          team      denied  allowed    not_allowed  allowed      allowed      not_allowed  not_allowed  invalid
+create_for_the_owner       personal  denied  allowed    not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  allowed
+create_for_the_owner       team      denied  allowed    not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  allowed
+cancel_video_job           personal  denied  allowed    not_found    not_found    not_found    allowed      not_found    allowed
+cancel_video_job           team      denied  allowed    not_found    not_allowed  allowed      allowed      not_found    allowed
+cancel_again               personal  denied  allowed    not_found    not_found    not_found    allowed      not_found    allowed
+cancel_again               team      denied  allowed    not_found    not_allowed  allowed      allowed      not_found    allowed
+retry_video_job            personal  denied  allowed    not_found    not_found    not_found    allowed      not_found    allowed
+retry_video_job            team      denied  allowed    not_found    not_allowed  allowed      allowed      not_found    allowed
+delete_video_job           personal  denied  allowed    not_found    not_found    not_found    allowed      not_found    allowed
+delete_video_job           team      denied  allowed    not_found    not_allowed  allowed      allowed      not_found    allowed
+clear_video_jobs           personal  denied  allowed    empty        empty        empty        allowed      empty        allowed
+clear_video_jobs           team      denied  allowed    empty        empty        allowed      allowed      empty        allowed
+bulk_update_video_jobs     personal  denied  allowed    not_found    not_found    not_found    allowed      not_found    allowed
+bulk_update_video_jobs     team      denied  allowed    not_found    not_allowed  allowed      allowed      not_found    allowed
+bulk_update_by_filter      personal  denied  allowed    empty        empty        empty        allowed      empty        allowed
+bulk_update_by_filter      team      denied  allowed    empty        not_allowed  allowed      allowed      empty        allowed
+claim_video_jobs           personal  denied  denied     denied       denied       denied       denied       denied       allowed
+claim_video_jobs           team      denied  denied     denied       denied       denied       denied       denied       allowed
+start_video_job            personal  denied  denied     denied       denied       denied       denied       denied       allowed
+start_video_job            team      denied  denied     denied       denied       denied       denied       denied       allowed
+heartbeat_video_jobs       personal  denied  denied     denied       denied       denied       denied       denied       allowed
+heartbeat_video_jobs       team      denied  denied     denied       denied       denied       denied       denied       allowed
+complete_video_job         personal  denied  denied     denied       denied       denied       denied       denied       allowed
+complete_video_job         team      denied  denied     denied       denied       denied       denied       denied       allowed
+fail_video_job             personal  denied  denied     denied       denied       denied       denied       denied       allowed
+fail_video_job             team      denied  denied     denied       denied       denied       denied       denied       allowed
+release_video_job          personal  denied  denied     denied       denied       denied       denied       denied       allowed
+release_video_job          team      denied  denied     denied       denied       denied       denied       denied       allowed
+confirm_video_job_cancel   personal  denied  denied     denied       denied       denied       denied       denied       allowed
+confirm_video_job_cancel   team      denied  denied     denied       denied       denied       denied       denied       allowed
+update_video_job_status    personal  denied  denied     denied       denied       denied       denied       denied       allowed
+update_video_job_status    team      denied  denied     denied       denied       denied       denied       denied       allowed
+recover_video_jobs         personal  denied  denied     denied       denied       denied       denied       denied       allowed
+find_stuck_video_jobs      personal  denied  denied     denied       denied       denied       denied       denied       allowed
+check_video_jobs           personal  denied  denied     denied       denied       denied       denied       denied       allowed
+settle_video_jobs          personal  denied  denied     denied       denied       denied       denied       denied       allowed
+settle_video_jobs          team      denied  denied     denied       denied       denied       denied       denied       allowed
+log_video_job              personal  denied  denied     denied       denied       denied       denied       denied       allowed
+log_video_job              team      denied  denied     denied       denied       denied       denied       denied       allowed
+archive_video_jobs         personal  denied  denied     denied       denied       denied       denied       denied       allowed
+maintain_video_jobs        personal  denied  denied     denied       denied       denied       denied       denied       allowed
+configure_video_jobs       personal  denied  denied     denied       denied       denied       denied       denied       allowed
+set_video_job_limit        personal  denied  denied     denied       denied       denied       denied       denied       allowed
+set_video_job_queue        personal  denied  denied     denied       denied       denied       denied       denied       allowed
+list_video_job_workers     personal  denied  denied     denied       denied       denied       denied       denied       allowed
+drain_video_job_worker     personal  denied  denied     denied       denied       denied       denied       denied       allowed
+remove_video_job_worker    personal  denied  denied     denied       denied       denied       denied       denied       allowed
+reconcile_video_job_stats  personal  denied  denied     denied       denied       denied       denied       denied       empty
+reconcile_a_drift          personal  denied  denied     denied       denied       denied       denied       denied       allowed
+diagnose_video_jobs        personal  denied  denied     denied       denied       denied       denied       denied       allowed
+probe_video_job_rows       personal  denied  denied     denied       denied       denied       denied       denied       allowed
+get_archived_job           personal  denied  allowed    empty        empty        empty        allowed      empty        allowed
+get_archived_job           team      denied  allowed    empty        allowed      allowed      allowed      empty        allowed
+list_events_of_archived    personal  denied  allowed    empty        empty        empty        allowed      empty        allowed
+list_events_of_archived    team      denied  allowed    empty        allowed      allowed      allowed      empty        allowed
+list_archived_jobs         personal  denied  empty      empty        empty        empty        empty        empty        empty
+list_archived_jobs         team      denied  empty      empty        empty        empty        empty        empty        empty
+cancel_archived_job        personal  denied  archived   not_found    not_found    not_found    archived     not_found    archived
+cancel_archived_job        team      denied  archived   not_found    not_allowed  archived     archived     not_found    archived
+retry_archived_job         personal  denied  archived   not_found    not_found    not_found    archived     not_found    archived
+retry_archived_job         team      denied  archived   not_found    not_allowed  archived     archived     not_found    archived
+delete_archived_job        personal  denied  archived   not_found    not_found    not_found    archived     not_found    archived
+delete_archived_job        team      denied  archived   not_found    not_allowed  archived     archived     not_found    archived
+bulk_update_archived_job   personal  denied  not_found  not_found    not_found    not_found    not_found    not_found    not_found
+bulk_update_archived_job   team      denied  not_found  not_found    not_found    not_found    not_found    not_found    not_found
 """
 
 TABLES = """
-operation                      job       anon    owner    other    member   team_admin  app_admin  pretender  service
-select_video_jobs              personal  denied  allowed  empty    empty    empty       allowed    empty      allowed
-select_video_jobs              team      denied  allowed  empty    allowed  allowed     allowed    empty      allowed
-insert_video_jobs              personal  denied  allowed  allowed  allowed  allowed     allowed    allowed    invalid
-insert_video_jobs              team      denied  allowed  denied   allowed  allowed     denied     denied     invalid
-insert_video_jobs_of_owner     personal  denied  allowed  denied   denied   denied      denied     denied     allowed
-insert_video_jobs_of_owner     team      denied  allowed  denied   denied   denied      denied     denied     allowed
-update_video_jobs              personal  denied  denied   denied   denied   denied      denied     denied     allowed
-update_video_jobs              team      denied  denied   denied   denied   denied      denied     denied     allowed
-delete_video_jobs              personal  denied  denied   denied   denied   denied      denied     denied     allowed
-delete_video_jobs              team      denied  denied   denied   denied   denied      denied     denied     allowed
-select_video_job_events        personal  denied  allowed  empty    empty    empty       allowed    empty      allowed
-select_video_job_events        team      denied  allowed  empty    allowed  allowed     allowed    empty      allowed
-insert_video_job_events        personal  denied  denied   denied   denied   denied      denied     denied     allowed
-update_video_job_events        personal  denied  denied   denied   denied   denied      denied     denied     denied
-delete_video_job_events        personal  denied  denied   denied   denied   denied      denied     denied     allowed
-select_teams                   team      denied  allowed  empty    allowed  allowed     empty      empty      allowed
-insert_teams                   team      denied  denied   denied   denied   denied      denied     denied     allowed
-update_teams                   team      denied  denied   denied   denied   denied      denied     denied     allowed
-delete_teams                   team      denied  denied   denied   denied   denied      denied     denied     allowed
-select_team_members            team      denied  allowed  empty    allowed  allowed     empty      empty      allowed
-insert_team_members            team      denied  denied   denied   denied   denied      denied     denied     allowed
-update_team_members            team      denied  denied   denied   denied   denied      denied     denied     allowed
-delete_team_members            team      denied  denied   denied   denied   denied      denied     denied     allowed
+operation                   job       anon       owner      other      member     team_admin  app_admin  pretender  service
+select_video_jobs           personal  denied     allowed    empty      empty      empty       allowed    empty      allowed
+select_video_jobs           team      denied     allowed    empty      allowed    allowed     allowed    empty      allowed
+insert_video_jobs           personal  denied     allowed    allowed    allowed    allowed     allowed    allowed    invalid
+insert_video_jobs           team      denied     allowed    denied     allowed    allowed     denied     denied     invalid
+insert_video_jobs_of_owner  personal  denied     allowed    denied     denied     denied      denied     denied     allowed
+insert_video_jobs_of_owner  team      denied     allowed    denied     denied     denied      denied     denied     allowed
+update_video_jobs           personal  denied     denied     denied     denied     denied      denied     denied     allowed
+update_video_jobs           team      denied     denied     denied     denied     denied      denied     denied     allowed
+delete_video_jobs           personal  denied     denied     denied     denied     denied      denied     denied     allowed
+delete_video_jobs           team      denied     denied     denied     denied     denied      denied     denied     allowed
+select_video_job_events     personal  denied     allowed    empty      empty      empty       allowed    empty      allowed
+select_video_job_events     team      denied     allowed    empty      allowed    allowed     allowed    empty      allowed
+select_archived_video_jobs  personal  denied     allowed    empty      empty      empty       allowed    empty      allowed
+select_archived_video_jobs  team      denied     allowed    empty      allowed    allowed     allowed    empty      allowed
+select_events_of_archived   personal  denied     allowed    empty      empty      empty       allowed    empty      allowed
+select_events_of_archived   team      denied     allowed    empty      allowed    allowed     allowed    empty      allowed
+insert_archived_video_jobs  personal  read_only  read_only  read_only  read_only  read_only   read_only  read_only  read_only
+update_archived_video_jobs  personal  read_only  read_only  read_only  read_only  read_only   read_only  read_only  read_only
+delete_archived_video_jobs  personal  read_only  read_only  read_only  read_only  read_only   read_only  read_only  read_only
+insert_video_job_events     personal  denied     denied     denied     denied     denied      denied     denied     allowed
+update_video_job_events     personal  denied     denied     denied     denied     denied      denied     denied     denied
+delete_video_job_events     personal  denied     denied     denied     denied     denied      denied     denied     allowed
+select_teams                team      denied     allowed    empty      allowed    allowed     empty      empty      allowed
+insert_teams                team      denied     denied     denied     denied     denied      denied     denied     allowed
+update_teams                team      denied     denied     denied     denied     denied      denied     denied     allowed
+delete_teams                team      denied     denied     denied     denied     denied      denied     denied     allowed
+select_team_members         team      denied     allowed    empty      allowed    allowed     empty      empty      allowed
+insert_team_members         team      denied     denied     denied     denied     denied      denied     denied     allowed
+update_team_members         team      denied     denied     denied     denied     denied      denied     denied     allowed
+delete_team_members         team      denied     denied     denied     denied     denied      denied     denied     allowed
 """
 
 # With a value that the constraints accept, so that only the right decides. "generated": nobody can
@@ -109,7 +148,7 @@ tenant_id            "self"                  generated  generated    generated  
 queue                "films"                 denied     allowed      denied       allowed
 pipeline             "renditions"            denied     allowed      denied       allowed
 status               "queued"                denied     denied       denied       allowed
-priority             9                       denied     allowed      denied       allowed
+priority             4                       denied     allowed      denied       allowed
 run_at               "2030-01-01T00:00:00Z"  denied     allowed      denied       allowed
 attempt              1                       denied     denied       denied       allowed
 max_attempts         25                      denied     allowed      denied       allowed
@@ -142,14 +181,19 @@ started_at           "2030-01-01T00:00:00Z"  denied     denied       denied     
 completed_at         null                    denied     denied       denied       allowed
 cancelled_at         null                    denied     denied       denied       allowed
 processing_time      1.5                     denied     denied       denied       allowed
+max_runtime_seconds  60                      denied     allowed      denied       allowed
+retry_base_seconds   0                       denied     allowed      denied       allowed
+retry_cap_seconds    604800                  denied     allowed      denied       allowed
 """
 
 _CODES = {
     "42501": "denied",
     "VJ001": "not_found",
+    "VJ002": "archived",
     "VJ004": "invalid",
     "VJ005": "not_allowed",
     "23502": "invalid",
+    "55000": "read_only",
     "428C9": "generated",
 }
 _USERS = tuple(PEOPLE)
@@ -208,6 +252,18 @@ _STATUS = {
     "confirm_video_job_cancel": "processing",
     "recover_video_jobs": "overdue",
     "find_stuck_video_jobs": "overdue",
+    "settle_video_jobs": "processing",
+    "log_video_job": "processing",
+    "list_video_job_workers": "processing",
+    "archive_video_jobs": "failed",
+    "reconcile_a_drift": "drift",
+    "get_archived_job": "archived",
+    "list_events_of_archived": "archived",
+    "list_archived_jobs": "archived",
+    "cancel_archived_job": "archived",
+    "retry_archived_job": "archived",
+    "delete_archived_job": "archived",
+    "bulk_update_archived_job": "archived",
 }
 
 
@@ -220,6 +276,10 @@ def job_for(world: World, operation: str, whose: str) -> Json:
         job = world.new_job(whose)
         world.ask("service", "POST", "rpc/cancel_video_job", {"job_id": job["id"]})
         return world.stored(job)
+    if status == "archived":
+        return world.new_archived_job(whose)
+    if status == "drift":
+        return world.new_uncounted_job(whose)
     return world.new_job(whose, status)
 
 
@@ -241,8 +301,8 @@ def call_of(operation: str, job: Json) -> tuple[str, Json]:
         "retry_video_job": this,
         "delete_video_job": this,
         "clear_video_jobs": mark,
-        "bulk_update_video_jobs": {"changes": {"priority": 9}, "job_ids": [job["id"]]},
-        "bulk_update_by_filter": {"changes": {"priority": 9}, **mark},
+        "bulk_update_video_jobs": {"changes": {"priority": 4}, "job_ids": [job["id"]]},
+        "bulk_update_by_filter": {"changes": {"priority": 4}, **mark},
         "claim_video_jobs": {"worker": "w", "claim_key": key, "queues": [job["queue"]]},
         "start_video_job": {**this, "worker": "w", "claim_key": key},
         "heartbeat_video_jobs": {"beats": [held]},
@@ -254,11 +314,40 @@ def call_of(operation: str, job: Json) -> tuple[str, Json]:
         "recover_video_jobs": {},
         "find_stuck_video_jobs": {},
         "check_video_jobs": {},
+        "settle_video_jobs": {"settlements": [{**held, "outcome": "completed"}]},
+        "log_video_job": {**held, "message": "half of it is done"},
+        "archive_video_jobs": {},
+        "maintain_video_jobs": {},
+        "configure_video_jobs": {},
+        "set_video_job_limit": {"kind": "queue", "key": job["queue"], "max_running": 1},
+        "set_video_job_queue": {"queue": job["queue"], "is_fair": False},
+        "list_video_job_workers": {},
+        "drain_video_job_worker": {"worker": "worker-1"},
+        "remove_video_job_worker": {"worker": "worker-1"},
+        "reconcile_video_job_stats": {},
+        "reconcile_a_drift": {},
+        "diagnose_video_jobs": {},
+        "probe_video_job_rows": {"row_count": 1},
+        "get_archived_job": this,
+        "list_events_of_archived": this,
+        "list_archived_jobs": mark,
+        "cancel_archived_job": this,
+        "retry_archived_job": this,
+        "delete_archived_job": this,
+        "bulk_update_archived_job": {"changes": {"priority": 4}, "job_ids": [job["id"]]},
     }
     functions = {
         "create_for_the_owner": "create_video_jobs",
         "cancel_again": "cancel_video_job",
         "bulk_update_by_filter": "bulk_update_video_jobs",
+        "reconcile_a_drift": "reconcile_video_job_stats",
+        "get_archived_job": "get_video_job",
+        "list_events_of_archived": "list_video_job_events",
+        "list_archived_jobs": "list_video_jobs",
+        "cancel_archived_job": "cancel_video_job",
+        "retry_archived_job": "retry_video_job",
+        "delete_archived_job": "delete_video_job",
+        "bulk_update_archived_job": "bulk_update_video_jobs",
     }
     return functions.get(operation, operation), known[operation]
 
@@ -295,12 +384,13 @@ def test_every_function_stands_in_the_table(sql):
 def request_of(operation: str, job: Json, role: str) -> tuple[str, str, Any]:
     """Return method, path and body of a request on the table that the operation names."""
     verb, _, table = operation.partition("_")
-    table = table.removesuffix("_of_owner")
+    table = {"events_of_archived": "video_job_events"}.get(table, table.removesuffix("_of_owner"))
     method = {"select": "GET", "insert": "POST", "update": "PATCH", "delete": "DELETE"}[verb]
     caller = str(PEOPLE.get(role, OTHER))
     place = {
         "video_jobs": f"id=eq.{job['id']}",
         "video_job_events": f"job_id=eq.{job['id']}",
+        "archived_video_jobs": f"id=eq.{job['id']}",
         "teams": f"id=eq.{TEAM}",
         "team_members": f"team_id=eq.{TEAM}&user_id=eq.{OWNER}",
     }[table]
@@ -310,6 +400,8 @@ def request_of(operation: str, job: Json, role: str) -> tuple[str, str, Any]:
         "update_video_jobs": {"priority": 9},
         "insert_video_job_events": {"job_id": job["id"], "type": "completed"},
         "update_video_job_events": {"type": "completed"},
+        "insert_archived_video_jobs": {"id": job["id"]},
+        "update_archived_video_jobs": {"priority": 4},
         "insert_teams": {"name": "Mine"},
         "update_teams": {"name": "Mine"},
         "insert_team_members": {"team_id": str(TEAM), "user_id": caller, "role": "admin"},
@@ -323,7 +415,7 @@ def test_tables(world, operation, whose, expected):
     """Each role gets from each table what the table says, and who gets nothing changes nothing."""
     found, touched = {}, []
     for role in ROLES:
-        job = world.new_job(whose)
+        job = world.new_archived_job(whose) if "archived" in operation else world.new_job(whose)
 
         answer = world.ask(role, *request_of(operation, job, role))
 
@@ -379,6 +471,123 @@ def test_every_column_stands_in_the_table(sql):
     names = [row["attname"] for row in columns]
 
     assert names == [line["column"] for line in rows_of(COLUMNS)]
+
+
+# Who may jump the queue
+
+
+@pytest.fixture
+def cap(sql) -> Iterator[Callable[[int], None]]:
+    """Set the highest priority that users may ask for; what it was comes back in the end."""
+
+    def set_cap(priority: int) -> None:
+        sql.execute("update videojobs.settings set max_user_priority = %s", (priority,))
+
+    yield set_cap
+    set_cap(5)
+
+
+# An application's admin is a user like any other here: only services may jump the queue.
+BY_ROLE = pytest.mark.parametrize(
+    ("role", "allowed"), [(role, role == "service") for role in ROLES if role != "anon"]
+)
+
+
+@BY_ROLE
+def test_a_new_jobs_priority_is_capped_for_users(world, role, allowed):
+    """Users may ask for 5 at the most, in a function and in a plain insert; services for any."""
+    owner = str(PEOPLE.get(role, OWNER))
+    told = []
+
+    for priority in (5, 6, 9):
+        row = new_wish({"team_id": None}, user_id=owner, priority=priority)
+        told.append(outcome(world.ask(role, "POST", "rpc/create_video_jobs", {"jobs": [row]})))
+        row = {"user_id": owner, "priority": priority}
+        told.append(outcome(world.ask(role, "POST", "video_jobs", row)))
+
+    refused = "allowed" if allowed else "not_allowed"
+    assert told == ["allowed", "allowed", *[refused] * 4]
+
+
+def test_one_job_above_the_cap_refuses_the_whole_batch(world):
+    """The error says the highest priority, and none of the batch was made."""
+    job = {"team_id": None}
+    wishes = [new_wish(job, queue="batch"), new_wish(job, queue="batch", priority=6)]
+
+    answer = world.ask("owner", "POST", "rpc/create_video_jobs", {"jobs": wishes})
+
+    told = answer.json()
+    assert (told["code"], told["message"]) == (
+        "VJ005",
+        "priority: signed-in users may ask for 5 at the most",
+    )
+    assert told["hint"] == "leave priority out, or create the job as a service"
+    assert world.ask("service", "GET", "video_jobs?queue=eq.batch").json() == []
+
+
+@pytest.mark.parametrize(
+    ("role", "told"),
+    [
+        ("owner", ["updated", "not_allowed", "not_allowed"]),
+        ("team_admin", ["updated", "not_allowed", "not_allowed"]),
+        ("app_admin", ["updated", "not_allowed", "not_allowed"]),
+        ("member", ["not_allowed", "not_allowed", "not_allowed"]),
+        ("service", ["updated", "updated", "updated"]),
+    ],
+)
+def test_a_bulk_updates_priority_is_capped_for_users(world, role, told):
+    """Who may change the job may raise it to 5 and no further; services may go on to 9."""
+    found = []
+
+    for priority in (4, 6, 9):
+        job = world.new_job("team")
+        call = {"changes": {"priority": priority}, "job_ids": [job["id"]]}
+        (answer,) = world.ask(role, "POST", "rpc/bulk_update_video_jobs", call).json()
+        found.append(answer["outcome"])
+        stored = world.stored(job)["priority"]
+        assert stored == (priority if answer["outcome"] == "updated" else 5)
+    assert found == told
+
+
+def test_a_job_above_the_cap_can_still_be_changed_otherwise(world, sql):
+    """A user may cancel what a service put before the others, and lower it, but not set it anew."""
+    job = world.new_job("personal")
+    sql.execute("update public.video_jobs set priority = 9 where id = %s", (job["id"],))
+
+    found = [
+        world.ask(
+            "owner",
+            "POST",
+            "rpc/bulk_update_video_jobs",
+            {"changes": changes, "job_ids": [job["id"]]},
+        ).json()[0]["outcome"]
+        for changes in (
+            {"priority": 9},
+            {"queue": "mine"},
+            {"priority": 5},
+            {"status": "cancelled"},
+        )
+    ]
+
+    assert found == ["not_allowed", "updated", "updated", "updated"]
+
+
+@pytest.mark.parametrize(
+    ("highest", "told"), [(9, ["allowed"] * 3), (7, ["allowed", "allowed", "not_allowed"])]
+)
+def test_the_cap_is_a_setting(world, cap, highest, told):
+    """A raised cap holds for creating and for changing from the next statement on."""
+    cap(highest)
+    job = world.new_job("personal")
+    created, changed = [], []
+
+    for priority in (6, 7, 9):
+        row = {"priority": priority}
+        call = {"changes": {"priority": priority}, "job_ids": [job["id"]]}
+        created.append(outcome(world.ask("owner", "POST", "video_jobs", row)))
+        changed.append(outcome(world.ask("owner", "POST", "rpc/bulk_update_video_jobs", call)))
+
+    assert (created, changed) == (told, told)
 
 
 # Tokens
@@ -444,7 +653,20 @@ def test_a_token_of_nobody_sees_and_makes_nothing(world, stack):
 
 
 @pytest.mark.parametrize("role", ["owner", "app_admin", "service"])
-@pytest.mark.parametrize("path", ["leases", "settings", "checkpoints", "transitions"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "archived_jobs",
+        "checkpoints",
+        "leases",
+        "limits",
+        "settings",
+        "tallies",
+        "tally_changes",
+        "transitions",
+        "workers",
+    ],
+)
 def test_the_internal_tables_cannot_be_reached(world, role, path):
     """PostgREST does not serve the schema videojobs, by its name or without it."""
     without_name = world.ask(role, "GET", path)
@@ -457,7 +679,18 @@ def test_the_internal_tables_cannot_be_reached(world, role, path):
 
 @pytest.mark.parametrize("role", ["owner", "service"])
 @pytest.mark.parametrize(
-    "function", ["change_job", "cancel_job", "delete_jobs", "is_service", "condition"]
+    "function",
+    [
+        "archive_jobs",
+        "cancel_job",
+        "change_job",
+        "condition",
+        "delete_jobs",
+        "drop_months",
+        "is_service",
+        "reconcile_stats",
+        "tallied",
+    ],
 )
 def test_the_internal_functions_cannot_be_called(world, role, function):
     """PostgREST does not serve the functions of the schema videojobs."""
@@ -533,6 +766,23 @@ def test_policies_hold_on_a_direct_connection(world, role):
     [
         "select * from videojobs.leases",
         "select * from videojobs.settings",
+        "select * from videojobs.limits",
+        "select * from videojobs.workers",
+        "select * from videojobs.tallies",
+        "select * from videojobs.tally_changes",
+        "select * from videojobs.pending_tallies",
+        "select * from videojobs.archived_tallies",
+        "select * from videojobs.archived_jobs_other",
+        "select * from videojobs.video_job_events_other",
+        "insert into videojobs.tally_changes (user_id, queue, pipeline, created_on) "
+        "values ('00000000-0000-4000-8000-000000000001', 'q', 'p', now())",
+        "delete from videojobs.archived_jobs",
+        "select videojobs.archive_jobs('failed', '0', 1)",
+        "select videojobs.drop_months('events', 'infinity')",
+        "select videojobs.fold_tallies()",
+        "select videojobs.make_partitions()",
+        "select videojobs.reconcile_stats(true)",
+        "select videojobs.schedule_upkeep()",
         "select * from videojobs.memberships('00000000-0000-4000-8000-000000000001')",
         "select videojobs.lease_jobs(array[]::uuid[], 'w', gen_random_uuid(), 60, null)",
         "select videojobs.end_attempt(null, 'completed')",
@@ -593,12 +843,17 @@ CALLABLE = {
         public.list_video_job_events
         public.list_video_jobs
         public.retry_video_job
+        videojobs.archived_job
+        videojobs.are_readable_settings
+        videojobs.are_seconds_within_a_week
+        videojobs.are_short_texts
         videojobs.cancel_job
         videojobs.change_job
         videojobs.check_owners
         videojobs.condition
         videojobs.delete_job
         videojobs.delete_jobs
+        videojobs.find_jobs
         videojobs.is_admin
         videojobs.is_service
         videojobs.job_of_wish
@@ -606,67 +861,119 @@ CALLABLE = {
         videojobs.my_admin_team_ids
         videojobs.my_team_ids
         videojobs.retry_job
+        videojobs.tallied
         videojobs.uuid7
     """,
     "service_role": """
+        public.archive_video_jobs
         public.bulk_update_video_jobs
         public.cancel_video_job
         public.check_video_jobs
         public.claim_video_jobs
         public.clear_video_jobs
         public.complete_video_job
+        public.configure_video_jobs
         public.confirm_video_job_cancel
         public.create_video_jobs
         public.delete_video_job
+        public.diagnose_video_jobs
+        public.drain_video_job_worker
         public.fail_video_job
         public.find_stuck_video_jobs
         public.get_video_job
         public.get_video_job_stats
         public.heartbeat_video_jobs
         public.list_video_job_events
+        public.list_video_job_workers
         public.list_video_jobs
+        public.log_video_job
+        public.maintain_video_jobs
+        public.probe_video_job_rows
+        public.reconcile_video_job_stats
         public.recover_video_jobs
         public.release_video_job
+        public.remove_video_job_worker
         public.retry_video_job
+        public.set_video_job_limit
+        public.set_video_job_queue
+        public.settle_video_jobs
         public.start_video_job
         public.update_video_job_status
+        videojobs.archive_jobs
+        videojobs.archived_job
+        videojobs.are_readable_settings
+        videojobs.are_seconds_within_a_week
+        videojobs.are_short_texts
         videojobs.cancel_job
         videojobs.change_job
         videojobs.check_owners
+        videojobs.choose_jobs
+        videojobs.choose_within_limits
+        videojobs.claim_ready
+        videojobs.complete_attempts
         videojobs.condition
         videojobs.delete_job
         videojobs.delete_jobs
+        videojobs.diagnosis
+        videojobs.drop_months
         videojobs.end_attempt
+        videojobs.end_turn
+        videojobs.find_jobs
+        videojobs.fold_tallies
         videojobs.give_up_lease
         videojobs.is_admin
+        videojobs.is_fair
         videojobs.is_service
         videojobs.job_of_wish
         videojobs.job_to_change
         videojobs.lease_jobs
         videojobs.leases_of_claim
+        videojobs.lock_of_limit
+        videojobs.make_partitions
         videojobs.may_change
         videojobs.may_see
         videojobs.my_admin_team_ids
         videojobs.my_team_ids
+        videojobs.queued_pipelines
+        videojobs.reconcile_stats
         videojobs.refuse_transition
         videojobs.retry_delay
         videojobs.retry_job
+        videojobs.room
         videojobs.schema_version
         videojobs.settled_before
+        videojobs.tallied
+        videojobs.tenants_in_turn
         videojobs.uuid7
     """,
 }
 
+# A month's table stands for those of all months.
 RELATIONS = """
-relation                    anon  authenticated  service_role
-public.team_members         -     select         select,insert,update,delete
-public.teams                -     select         select,insert,update,delete
-public.video_job_events     -     select         select,insert,delete
-public.video_jobs           -     select         select,insert,update,delete
-videojobs.checkpoints       -     -              select,insert,update,delete
-videojobs.leases            -     -              select,insert,update,delete
-videojobs.settings          -     -              select,update
-videojobs.transitions       -     -              select
+relation                           anon  authenticated  service_role
+public.archived_video_jobs         -     select         select
+public.team_members                -     select         select,insert,update,delete
+public.teams                       -     select         select,insert,update,delete
+public.video_job_events            -     select         select,insert,delete
+public.video_jobs                  -     select         select,insert,update,delete
+videojobs.archived_jobs            -     select         select,insert,delete
+videojobs.archived_jobs_MONTH      -     -              -
+videojobs.archived_jobs_other      -     -              -
+videojobs.archived_tallies         -     -              -
+videojobs.checkpoints              -     -              select,insert,update,delete
+videojobs.job_measures             -     select         select
+videojobs.leases                   -     -              select,insert,update,delete
+videojobs.limits                   -     -              select,insert,update,delete
+videojobs.pending_tallies          -     -              select
+videojobs.queues                   -     -              select,insert,update,delete
+videojobs.settings                 -     -              select,update
+videojobs.tallies                  -     -              select
+videojobs.tally_changes            -     -              select,insert
+videojobs.transitions              -     -              select
+videojobs.turns                    -     -              select,insert,update,delete
+videojobs.video_job_events_MONTH   -     -              -
+videojobs.video_job_events_other   -     -              -
+videojobs.workers                  -     -              select,insert,update,delete
 """
 
 
@@ -692,13 +999,18 @@ def test_every_table_is_granted_to_whom_it_is_meant_for(sql):
     """A role has the rights of this list on whole tables and no other: a new table must be decided on here."""
     tables = sql.execute(
         """
-        select c.relnamespace::regnamespace || '.' || c.relname as relation, role.name as role,
-          coalesce(string_agg(wish.name, ',' order by wish.position)
-            filter (where has_table_privilege(role.name, c.oid, wish.name)), '-') as granted
-        from pg_class c,
-          unnest(array['anon', 'authenticated', 'service_role']) role (name),
-          unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger'])
+        select
+          c.relnamespace::regnamespace || '.' || regexp_replace(c.relname, '_[0-9]{4}_[0-9]{2}$', '_MONTH') as relation,
+          role.name as role,
+          array_agg(distinct granted.rights) as granted
+        from pg_class c
+        cross join unnest(array['anon', 'authenticated', 'service_role']) role (name)
+        cross join lateral (
+          select coalesce(string_agg(wish.name, ',' order by wish.position)
+            filter (where has_table_privilege(role.name, c.oid, wish.name)), '-')
+          from unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger'])
             with ordinality wish (name, position)
+        ) granted (rights)
         where c.relnamespace in ('public'::regnamespace, 'videojobs'::regnamespace) and c.relkind in ('r', 'v', 'm', 'f', 'p')
         group by 1, 2
         """
@@ -707,7 +1019,7 @@ def test_every_table_is_granted_to_whom_it_is_meant_for(sql):
     found = {(row["relation"], row["role"]): row["granted"] for row in tables}
 
     assert found == {
-        (line["relation"], role): line[role]
+        (line["relation"], role): [line[role]]
         for line in rows_of(RELATIONS)
         for role in ("anon", "authenticated", "service_role")
     }

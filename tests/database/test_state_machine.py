@@ -63,8 +63,10 @@ REFUSED = {
     "video_jobs_original_filesize_is_not_negative": {"original_filesize": -1},
     "video_jobs_clip_count_is_1_to_100": {"clip_count": 0},
     "video_jobs_texts_are_short": {"original_filename": "x" * 256},
-    "video_jobs_settings_is_an_object_of_64_kb": {"settings": Jsonb({"a": "x" * 65_536})},
-    "video_jobs_settings_have_32_levels_and_ordinary_numbers": {"settings": '{"rate": 1e400}'},
+    "video_jobs_settings_are_an_object_of_64_kb_and_32_levels": {
+        "settings": Jsonb({"a": "x" * 65_536})
+    },
+    "video_jobs_times_are_up_to_a_week": {"max_runtime_seconds": 604_801},
     "video_jobs_run_at_is_in_1970_to_9998": {"run_at": "infinity"},
     "video_jobs_progress_detail_is_an_object": {"progress_detail": "[]"},
     "video_jobs_output_files_is_an_array": {"output_files": "{}"},
@@ -94,6 +96,24 @@ REFUSED = {
     "settings_retry_cap_is_not_below_base": {"retry_cap_seconds": 5},
     "settings_max_lost_is_positive": {"max_lost": 0},
     "settings_cancel_grace_is_positive": {"cancel_grace_seconds": 0},
+    "settings_max_user_priority_is_5_to_9": {"max_user_priority": 10},
+    "settings_queue_wakeups_is_known": {"queue_wakeups": "sometimes"},
+    "settings_days_are_positive": {"drop_events_after_days": 0},
+    "limits_kind_is_known": {"kind": "worker", "key": "*", "max_running": 1},
+    "limits_key_is_short": {"kind": "queue", "key": "", "max_running": 1},
+    "limits_max_running_is_not_negative": {"kind": "queue", "key": "*", "max_running": -1},
+    "workers_worker_id_is_short": {"worker_id": "w" * 256},
+    "workers_facts_are_an_object_of_4_kb": {
+        "worker_id": "w",
+        "facts": Jsonb({"a": "x" * 4_096}),
+    },
+    "archived_jobs_are_final": {
+        "id": USER,
+        "user_id": USER,
+        "status": "queued",
+        "ended_at": "2026-01-01",
+        "job": "{}",
+    },
     "transitions_lead_elsewhere": {
         "from_status": "completed",
         "event": "changed",
@@ -105,6 +125,9 @@ TABLES = {
     "teams": ("public", "teams"),
     "leases": ("videojobs", "leases"),
     "settings": ("videojobs", "settings"),
+    "limits": ("videojobs", "limits"),
+    "workers": ("videojobs", "workers"),
+    "archived_jobs": ("videojobs", "archived_jobs"),
     "transitions": ("videojobs", "transitions"),
 }
 
@@ -241,15 +264,105 @@ def test_every_check_has_its_example(sql):
 
 @pytest.mark.parametrize(
     "settings",
-    ['{"rate": 1e400}', '{"rate": [-1e400]}', '{"a":' * 33 + "1" + "}" * 33],
-    ids=["huge", "hugely negative", "33 levels"],
+    [
+        '{"rate": 1e400}',
+        '{"rate": [-1e400]}',
+        '{"a":' * 33 + "1" + "}" * 33,
+        '{"a":"' + "x" * 65_529 + '"}',
+        "[]",
+        '"text"',
+        "null",
+    ],
+    ids=["huge", "hugely negative", "33 levels", "64 kB and a byte", "list", "text", "null"],
 )
 def test_settings_that_python_could_not_read_are_refused(sql, settings):
     """A tenant cannot store JSON that would break the pages and claims of everybody else."""
-    with pytest.raises(psycopg.errors.CheckViolation, match="ordinary_numbers"):
+    with pytest.raises(psycopg.errors.CheckViolation) as caught:
         sql.execute(
             "insert into public.video_jobs (user_id, settings) values (%s, %s)", (USER, settings)
         )
+
+    assert (
+        caught.value.diag.constraint_name
+        == "video_jobs_settings_are_an_object_of_64_kb_and_32_levels"
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "length"),
+    [
+        ("original_filename", 256),
+        ("source_url", 2_049),
+        ("resource_id", 256),
+        ("resource_name", 256),
+        ("resource_parent_id", 256),
+        ("idempotency_key", 256),
+    ],
+)
+def test_each_text_is_neither_empty_nor_too_long(sql, column, length):
+    """One CHECK holds for all six texts: an empty one and one that is a character too long are refused."""
+    refused = []
+
+    for text in ("", "x" * length):
+        with pytest.raises(psycopg.errors.CheckViolation) as caught:
+            sql.execute(
+                f"insert into public.video_jobs (user_id, resource_type, resource_id, {column}) "
+                "values (%s, 'episode', 'x', %s)"
+                if column != "resource_id"
+                else "insert into public.video_jobs (user_id, resource_id) values (%s, %s)",
+                (USER, text),
+            )
+        refused.append(caught.value.diag.constraint_name)
+
+    assert refused == ["video_jobs_texts_are_short"] * 2
+
+
+@pytest.mark.parametrize(
+    ("column", "seconds"),
+    [
+        ("max_runtime_seconds", 0.5),
+        ("max_runtime_seconds", 604_801),
+        ("max_runtime_seconds", float("nan")),
+        ("retry_base_seconds", -1),
+        ("retry_base_seconds", 604_801),
+        ("retry_cap_seconds", -1),
+        ("retry_cap_seconds", float("inf")),
+    ],
+)
+def test_times_beyond_a_week_or_below_nothing_are_refused(sql, column, seconds):
+    """No job waits or runs longer than a week, or for less than no time."""
+    with pytest.raises(psycopg.errors.CheckViolation, match="video_jobs_times_are_up_to_a_week"):
+        sql.execute(
+            f"insert into public.video_jobs (user_id, {column}) values (%s, %s)", (USER, seconds)
+        )
+
+
+def test_times_up_to_a_week_are_taken(sql):
+    """The bounds themselves belong to the range."""
+    row = sql.execute(
+        "insert into public.video_jobs (user_id, max_runtime_seconds, retry_base_seconds, retry_cap_seconds) "
+        "values (%s, 1, 0, 604800) "
+        "returning max_runtime_seconds, retry_base_seconds, retry_cap_seconds",
+        (USER,),
+    ).fetchone()
+
+    assert list(row.values()) == [1, 0, 604_800]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "archive_completed_after_days",
+        "archive_failed_after_days",
+        "archive_cancelled_after_days",
+        "drop_archive_after_days",
+        "drop_events_after_days",
+    ],
+)
+def test_history_is_kept_for_a_day_at_least(sql, setting):
+    """Zero days would archive what has just ended; never is said with null."""
+    with pytest.raises(psycopg.errors.CheckViolation, match="settings_days_are_positive"):
+        sql.execute(f"update videojobs.settings set {setting} = 0")
 
 
 @pytest.mark.parametrize(

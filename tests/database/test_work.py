@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from videojobs import (
     Beat,
@@ -432,13 +433,26 @@ def test_a_failed_attempt_is_followed_by_a_later_one(manager):
 
 
 @pytest.mark.parametrize(
-    ("attempt", "shortest", "longest"), [(1, 5, 10), (2, 10, 20), (3, 20, 40), (20, 1800, 3600)]
+    ("job", "shortest", "longest"),
+    [
+        ({"attempt": 1}, 5, 10),
+        ({"attempt": 2}, 10, 20),
+        ({"attempt": 3}, 20, 40),
+        ({"attempt": 20}, 1800, 3600),
+        ({"attempt": 3, "retry_base_seconds": 1}, 2, 4),
+        ({"attempt": 20, "retry_base_seconds": 1, "retry_cap_seconds": 60}, 30, 60),
+        ({"attempt": 1, "retry_base_seconds": 7200}, 3600, 7200),
+        ({"attempt": 2, "retry_cap_seconds": 8}, 4, 8),
+    ],
 )
-def test_the_wait_doubles_up_to_an_hour(sql, attempt, shortest, longest):
-    """Each wait is spread over the upper half of its ceiling."""
+def test_the_wait_doubles_up_to_a_cap(sql, job, shortest, longest):
+    """Each wait is spread over the upper half of its ceiling: the job's own, or the database's."""
     rows = sql.execute(
-        "select extract(epoch from videojobs.retry_delay(%s))::float8 as seconds from generate_series(1, 50)",
-        (attempt,),
+        """
+        select extract(epoch from videojobs.retry_delay(j))::float8 as seconds
+        from jsonb_populate_record(null::public.video_jobs, %s) j, generate_series(1, 50)
+        """,
+        (Jsonb(job),),
     )
 
     waits = [row["seconds"] for row in rows]

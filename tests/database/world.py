@@ -108,10 +108,22 @@ class World:
             self._sql.execute(_NEW_LEASE, (job["id"], -5 if overdue else 300))
         return job
 
+    def new_archived_job(self, whose: str) -> Json:
+        """Store a failed job of the owner's, move it to the archive, and return its row."""
+        job = self.new_job(whose, "failed")
+        self._sql.execute("select public.archive_video_jobs(array['failed'])")
+        return job
+
+    def new_uncounted_job(self, whose: str) -> Json:
+        """Store a job that the figures do not know of, and return its row."""
+        job = self.new_job(whose)
+        self._sql.execute("delete from videojobs.tally_changes where queue = %s", (job["queue"],))
+        return job
+
     def stored(self, job: Json) -> Json | None:
-        """Return the job's row as it is now, without what only reading could tell."""
+        """Return the job's row as it is now, in the table or in the archive."""
         found = self._sql.execute(
-            "select to_jsonb(j) from public.video_jobs j where j.id = %s", (job["id"],)
+            "select to_jsonb(j) from public.get_video_job(%s) j", (job["id"],)
         ).fetchone()
         return found and found[0]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,16 @@ import pytest
 # Tests are imported by path (--import-mode=importlib), so this folder has to be named for its helpers.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from blocking import BlockingManager, LoopThread
+from blocking import BlockingManager
 from people import ADA, BOB, TEAM
 
+from loop_thread import LoopThread
 from videojobs import AsyncVideoJobManager, Settings, VideoJobManager, connecting
 from videojobs.local import LocalStack
 
 TRANSPORTS = ("supabase", "postgres", "async supabase", "async postgres")
+POOLED = ("pooled postgres", "async pooled postgres")
+"""The Postgres transports behind a transaction pooler."""
 
 _WIPE = """
 truncate public.video_jobs, public.video_job_events, videojobs.leases, videojobs.checkpoints
@@ -80,6 +83,17 @@ def all_managers(
 
 
 @pytest.fixture(scope="session")
+def pooled_managers(
+    pooler_url: str, sdk_settings: Settings, loop_thread: LoopThread
+) -> Iterator[dict[str, Any]]:
+    """A service's manager, and an async one, behind the transaction pooler, by their transport's name."""
+    blocking = VideoJobManager.from_url(pooler_url, settings=sdk_settings, pooled=True)
+    of_asyncio = AsyncVideoJobManager.from_url(pooler_url, settings=sdk_settings, pooled=True)
+    with blocking, closing(BlockingManager(of_asyncio, loop_thread)) as driven:
+        yield dict(zip(POOLED, (blocking, driven), strict=True))
+
+
+@pytest.fixture(scope="session")
 def owner(stack: LocalStack) -> Iterator[psycopg.Connection[Any]]:
     """A connection of the database's owner, to arrange what no function would."""
     with psycopg.connect(stack.database_url, autocommit=True) as connection:
@@ -115,12 +129,12 @@ def managers(all_managers: dict[str, VideoJobManager], clean: None) -> dict[str,
     return all_managers
 
 
-@pytest.fixture(params=TRANSPORTS)
-def manager(
-    request: pytest.FixtureRequest, managers: dict[str, VideoJobManager]
-) -> VideoJobManager:
-    """A service's manager; the test runs once over each transport."""
-    return managers[request.param]
+@pytest.fixture(params=[*TRANSPORTS, *POOLED])
+def manager(request: pytest.FixtureRequest, clean: None) -> VideoJobManager:
+    """A service's manager on a database without jobs; the test runs once over each transport."""
+    # Asked for by name: without PgBouncer only the tests that need it fail.
+    fixture = "pooled_managers" if request.param in POOLED else "all_managers"
+    return request.getfixturevalue(fixture)[request.param]
 
 
 @pytest.fixture

@@ -7,13 +7,21 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
-from blocking import LoopThread
-from fault_proxy import FAULTS, FaultProxy
 from people import ADA
 
-from videojobs import AsyncVideoJobManager, Settings, VideoJobManager, connecting
+from black_hole import BlackHole
+from fault_proxy import FAULTS, FaultProxy
+from loop_thread import LoopThread
+from videojobs import (
+    AsyncVideoJobManager,
+    Settings,
+    SupabaseConnectionError,
+    VideoJobManager,
+    connecting,
+)
 from videojobs.local import LocalStack
 
 Sql = Callable[..., list[Any]]
@@ -228,3 +236,46 @@ def test_a_pooler_is_known_by_its_port(url: str, pooled: bool):
     ):
         assert guessed._transport._pooled is pooled  # pyright: ignore
         assert told._transport._pooled is False  # pyright: ignore
+
+
+# A peer that is there and silent
+
+
+@pytest.fixture
+def silent(stack: LocalStack) -> Iterator[tuple[BlackHole, str]]:
+    """A proxy before Postgres that can fall silent, and the URL through it."""
+    place = urlsplit(stack.database_url)
+    with BlackHole(place.port) as hole:
+        yield hole, stack.database_url.replace(f":{place.port}/", f":{hole.port}/")
+
+
+def test_a_call_ends_though_its_peer_only_acknowledges(silent: tuple[BlackHole, str]):
+    """A hung proxy keeps nobody waiting for ever; when it is gone, calls work again."""
+    hole, url = silent
+    settings = Settings(read_timeout_seconds=1, deadline_seconds=2, connect_timeout_seconds=2)
+    with VideoJobManager.from_url(url, settings=settings) as manager:
+        manager.check()
+        hole.fall_silent()
+
+        with pytest.raises(SupabaseConnectionError):
+            manager.check()
+
+        hole.break_and_resume()
+        assert manager.check().is_service
+
+
+async def test_an_async_call_ends_though_its_peer_only_acknowledges(
+    silent: tuple[BlackHole, str],
+):
+    """The same within an event loop."""
+    hole, url = silent
+    settings = Settings(read_timeout_seconds=1, deadline_seconds=2, connect_timeout_seconds=2)
+    async with AsyncVideoJobManager.from_url(url, settings=settings) as manager:
+        await manager.check()
+        hole.fall_silent()
+
+        with pytest.raises(SupabaseConnectionError):
+            await manager.check()
+
+        hole.break_and_resume()
+        assert (await manager.check()).is_service

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, get_type_hints
 from uuid import RFC_4122
 
@@ -23,6 +24,7 @@ from videojobs import (
     VideoJob,
     VideoJobManager,
     VideoJobsError,
+    calls,
 )
 from videojobs.calls import Call
 from videojobs.requests import NewVideoJobFields
@@ -162,6 +164,20 @@ OPERATIONS: list[Callable[[VideoJobManager, Lease], Any]] = [
     lambda m, lease: m.find_stuck_jobs(),
     lambda m, lease: m.recover_stuck_jobs(),
     lambda m, lease: m.check(),
+    lambda m, lease: m.log(lease, "x"),
+    lambda m, lease: m.maintain(),
+    lambda m, lease: m.archive_jobs(older_than=timedelta(days=1)),
+    lambda m, lease: m.configure(max_lost=3),
+    lambda m, lease: m.set_limit(1, tenant=ADA),
+    lambda m, lease: m.list_limits(),
+    lambda m, lease: m.set_queue_fairness("default", fair=True),
+    lambda m, lease: m.list_workers(),
+    lambda m, lease: m.drain_worker("w"),
+    lambda m, lease: m.reconcile_stats(),
+    lambda m, lease: m.perform(calls.settle_jobs([])),
+    lambda m, lease: m.perform(calls.remove_worker("w")),
+    lambda m, lease: m.perform(calls.diagnose()),
+    lambda m, lease: m.perform(calls.probe_rows(501)),
 ]
 # ["2027-01-01T00:00:00+00:00", 1, the fingerprint of an empty filter]
 CURSOR = "WyIyMDI3LTAxLTAxVDAwOjAwOjAwKzAwOjAwIiwgMSwgIjQ0MTM2ZmEzNTViMyJd"

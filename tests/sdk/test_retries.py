@@ -206,6 +206,8 @@ MATRIX: list[tuple[Reply, tuple[int, int, int], type[VideoJobsError], str]] = [
     (json(500, "42P17"), NEVER, RefusedError, "not_applied"),
     (json(413, "54001"), NEVER, RefusedError, "not_applied"),
     (json(500, "55000"), NEVER, RefusedError, "not_applied"),
+    # What PostgREST says of a connection that broke while Postgres restarted.
+    (json(400, ""), NOT_ONCE, OutcomeUnknownError, "unknown"),
     (json(400, "P0001"), NEVER, RefusedError, "not_applied"),
     (json(400, "PGRST102"), NEVER, RefusedError, "not_applied"),
     (json(406, "PGRST106"), NEVER, RefusedError, "not_applied"),
@@ -381,6 +383,7 @@ def _facts(error: VideoJobsError) -> tuple[Any, ...]:
         ("find_stuck_video_jobs", READ, lambda m: m.find_stuck_jobs()),
         ("recover_video_jobs", KEYED, lambda m: m.recover_stuck_jobs()),
         ("check_video_jobs", READ, lambda m: m.check()),
+        ("check_video_jobs", READ, lambda m: m.doctor()),
     ],
 )
 def test_each_operation_has_its_class(

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from datetime import timedelta
 from uuid import UUID
@@ -20,6 +21,9 @@ from videojobs import (
     JobEventType,
     JobStatus,
     Lease,
+    ProcessingCancelledError,
+    ProcessingError,
+    RefusedError,
     SchemaMismatchError,
     VideoJob,
     VideoJobManager,
@@ -67,6 +71,14 @@ def running(worker: Worker):
         assert not thread.is_alive()
 
 
+def until(holds, seconds=20.0):
+    """Look again and again until it holds."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def types_of(manager: VideoJobManager, job_id: UUID) -> list[JobEventType]:
     """What happened to the job, in order."""
     return [event.type for event in manager.get_job_events(job_id)]
@@ -91,6 +103,21 @@ def test_a_job_is_run_to_its_verified_outputs(manager, storage, storage_dir, cre
     assert video.path == f"{job_id}/1/clip_01.mp4"
     assert (video.width, video.height) == (90, 160)
     assert (storage_dir / video.path).stat().st_size == video.size_bytes
+    assert types_of(manager, job_id) == ["created", "claimed", "completed"]
+
+
+def test_a_worker_runs_behind_a_transaction_pooler(manager, storage, pooler_url, create):
+    """Where nobody is woken and nothing is prepared, a waiting worker finds a job and completes it."""
+    spectator = Spectator()
+
+    with (
+        VideoJobManager.from_url(pooler_url, settings=manager.settings, pooled=True) as behind,
+        running(Worker(behind, storage=storage, observer=spectator)),
+    ):
+        job_id = create()
+        spectator.done.wait(60)
+
+    assert spectator.ended == [("Completed", JobStatus.COMPLETED)]
     assert types_of(manager, job_id) == ["created", "claimed", "completed"]
 
 
@@ -243,13 +270,16 @@ def test_a_worker_that_cannot_beat_stops_before_its_lease_ends(
     """With no heartbeat getting through, ffmpeg is stopped by the worker's own clock."""
     from videojobs import SupabaseConnectionError
 
-    def fail(*_: object, **__: object) -> None:
-        raise SupabaseConnectionError("the network is gone")
+    spectator, beat = Spectator(), manager.heartbeat
 
-    spectator = Spectator()
+    def fails_from_then_on(*given: object, **named: object) -> object:
+        if spectator.encoding.is_set():
+            raise SupabaseConnectionError("the network is gone")
+        return beat(*given, **named)
+
     create(source_url="long.mp4", settings={"clip_seconds": 500})
     worker = Worker(manager, storage=storage, observer=spectator, lease=timedelta(seconds=6))
-    monkeypatch.setattr(manager, "heartbeat", fail)
+    monkeypatch.setattr(manager, "heartbeat", fails_from_then_on)
 
     with running(worker):
         assert spectator.encoding.wait(30)
@@ -441,16 +471,17 @@ def test_a_worker_that_gets_no_answer_is_not_idle(manager, storage, create, monk
     """With until_idle it goes on until the database has said that nothing is ready."""
     from videojobs import SupabaseConnectionError
 
-    claim, keys = manager.claim_jobs, []
+    perform, keys = manager.perform, []
 
-    def fails_twice(*given: object, **named: object) -> object:
-        keys.append(named["claim_key"])
-        if len(keys) <= 2:
-            raise SupabaseConnectionError("the network is gone")
-        return claim(*given, **named)
+    def fails_twice(call, deadline_seconds=None):
+        if call.function == "settle_video_jobs":
+            keys.append(call.arguments["claim"].value["claim_key"])
+            if len(keys) <= 2:
+                raise SupabaseConnectionError("the network is gone")
+        return perform(call, deadline_seconds)
 
     job_id = create()
-    monkeypatch.setattr(manager, "claim_jobs", fails_twice)
+    monkeypatch.setattr(manager, "perform", fails_twice)
 
     Worker(manager, storage=storage).run(until_idle=True)
 
@@ -483,7 +514,8 @@ def test_a_finished_job_is_told_as_long_as_its_lease_lives(manager, storage, cre
     perform, refused = manager.perform, []
 
     def out_of_reach(call, deadline_seconds=None):
-        if call.function == "complete_video_job" and len(refused) < 2:
+        settles = call.function == "settle_video_jobs" and call.arguments["settlements"].value
+        if settles and len(refused) < 2:
             refused.append(deadline_seconds)
             raise SupabaseConnectionError("the network is gone")
         return perform(call, deadline_seconds)
@@ -495,7 +527,7 @@ def test_a_finished_job_is_told_as_long_as_its_lease_lives(manager, storage, cre
 
     assert manager.get_job(job_id).status is JobStatus.COMPLETED
     assert types_of(manager, job_id) == ["created", "claimed", "completed"]
-    assert min(refused) > 30
+    assert len(refused) == 2
 
 
 def test_an_idle_worker_takes_back_what_does_not_stop(manager, database, storage, create):
@@ -509,7 +541,6 @@ def test_an_idle_worker_takes_back_what_does_not_stop(manager, database, storage
         )
 
     worker = Worker(manager, storage=storage, lease=timedelta(seconds=4))
-    worker._next_rescue = 0.0
     with running(worker):
         job = manager.wait_for_job(job_id, timeout=15)
 
@@ -551,3 +582,110 @@ def test_a_worker_without_its_storage_claims_nothing(manager, tmp_path, create):
         Worker(manager, storage=LocalStorage(tmp_path / "nowhere")).run(until_idle=True)
 
     assert types_of(manager, job_id) == ["created"]
+
+
+class Endless(VideoProcessor):
+    """Works without end and without progress, so that nothing but an order makes a beat come early."""
+
+    def process(self, source, settings, *, output_dir, on_progress=None, cancel=None):
+        cancel.wait()
+        raise ProcessingCancelledError
+
+
+def test_a_running_job_hears_of_a_cancel_at_once(manager, storage, create):
+    """On a direct connection the worker is called by its name, long before its next beat."""
+    job_id = create()
+
+    with running(Worker(manager, Endless(), storage=storage, lease=timedelta(hours=1))):
+        until(lambda: manager.get_job(job_id).status is JobStatus.PROCESSING)
+        manager.cancel_job(job_id)
+        job = manager.wait_for_job(job_id, timeout=10)
+
+    assert job.status is JobStatus.CANCELLED
+    assert types_of(manager, job_id) == ["created", "claimed", "cancel_requested", "cancelled"]
+
+
+def test_a_worker_drains_when_asked_to(manager, storage, create):
+    """It finishes what it runs, claims no more, says goodbye, and run returns."""
+    running_one, waiting_one = create(), create()
+    worker = Worker(manager, storage=storage, lease=timedelta(hours=1))
+
+    with running(worker) as thread:
+        until(lambda: worker.id in {each.worker_id for each in manager.list_workers()})
+        manager.drain_worker(worker.id)
+        thread.join(timeout=30)
+
+        assert not thread.is_alive()
+    statuses = {manager.get_job(job_id).status for job_id in (running_one, waiting_one)}
+    assert JobStatus.PROCESSING not in statuses
+    assert manager.list_workers() == []
+
+
+def test_a_worker_without_jobs_drains_too(manager, storage):
+    """An idle worker hears the order as well, though it has no lease to keep."""
+    worker = Worker(manager, storage=storage, lease=timedelta(hours=1))
+
+    with running(worker) as thread:
+        until(lambda: worker.id in {each.worker_id for each in manager.list_workers()})
+        manager.drain_worker(worker.id)
+        thread.join(timeout=30)
+
+        assert not thread.is_alive()
+
+
+def test_one_bad_report_does_not_keep_the_others_from_being_settled(
+    manager, storage, create, monkeypatch
+):
+    """What the database refuses is left to its lease; what ended beside it is completed."""
+    bad, good = create(), create()
+    perform = manager.perform
+
+    def refuses_the_bad_one(call, deadline_seconds=None):
+        if call.function == "settle_video_jobs" and str(bad) in {
+            each["job_id"] for each in call.arguments["settlements"].value
+        }:
+            raise RefusedError("told so")
+        return perform(call, deadline_seconds)
+
+    monkeypatch.setattr(manager, "perform", refuses_the_bad_one)
+
+    Worker(manager, storage=storage, concurrency=2).run(until_idle=True)
+
+    assert manager.get_job(good).status is JobStatus.COMPLETED
+    assert manager.get_job(bad).status is JobStatus.PROCESSING
+
+
+def test_a_checkpoint_is_there_for_the_next_attempt(manager, database, storage, create):
+    """What an attempt saves goes with the next beat, and its successor finds it in its lease."""
+    job_id = create()
+    found: list[object] = []
+
+    class Saves(VideoProcessor):
+        def process(self, source, settings, *, output_dir, on_progress=None, cancel=None):
+            (attempt,) = worker._in_hand
+            found.append(attempt.lease.checkpoint)
+            attempt.save({"segment": len(found)})
+            until(lambda: attempt._checkpoint is None)
+            raise ProcessingError("the disk is full", code="disk_full", retryable=True)
+
+    worker = Worker(manager, Saves(), storage=storage)
+    worker.run(until_idle=True)
+    with psycopg.connect(database) as connection:
+        connection.execute("update public.video_jobs set run_at = now() - interval '1 second'")
+    worker.run(until_idle=True)
+
+    assert found == [None, {"segment": 1}]
+    assert manager.get_job(job_id).error_code == "disk_full"
+
+
+def test_a_worker_whose_ffmpeg_does_not_run_says_so_at_once(manager, storage, create, tmp_path):
+    """It claims nothing: every job would fail on it."""
+    broken = tmp_path / "ffmpeg"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    job_id = create()
+
+    with pytest.raises(ConfigurationError, match="does not run as ffmpeg"):
+        Worker(manager, VideoProcessor(ffmpeg=str(broken)), storage=storage).run()
+
+    assert manager.get_job(job_id).status is JobStatus.QUEUED

@@ -11,9 +11,11 @@ from uuid import UUID
 from pydantic import TypeAdapter
 
 from videojobs.calls._call import Call, Json, Repeatable
-from videojobs.models import Health, JobReceipt, JobStats, Rows, UpdateResult
+from videojobs.models import Health, JobReceipt, JobStats, Row, Rows, UpdateResult
 from videojobs.requests import BATCH_LIMIT, JobChanges, JobFilter, NewVideoJob, refuse
 
+Place = tuple[datetime, int]
+"""Where a walk through the jobs has come to: a job's ``created_at`` and ``seq``."""
 GroupBy = Literal["user_id", "team_id", "platform_target", "pipeline"]
 
 GROUPS: tuple[GroupBy, ...] = ("user_id", "team_id", "platform_target", "pipeline")
@@ -76,22 +78,30 @@ def _results(rows: Rows) -> list[UpdateResult]:
 
 
 def bulk_update_matching(
-    changes: JobChanges, filters: JobFilter, *, dry_run: bool, after_seq: int
-) -> Call[tuple[list[UpdateResult], int | None]]:
+    changes: JobChanges, filters: JobFilter, *, dry_run: bool, after: Place | None
+) -> Call[tuple[list[UpdateResult], Place | None]]:
     """Change the next `BATCH_LIMIT` jobs that match, and tell where to go on."""
     arguments = {
         "changes": Json(changes.to_json()),
         "filter": Json(filters.to_json()),
         "dry_run": dry_run,
-        "after_seq": after_seq,
+        "after_created_at": after and after[0],
+        "after_seq": after and after[1],
         "row_limit": BATCH_LIMIT,
     }
     return Call("bulk_update_video_jobs", arguments, _results_and_place, Repeatable.KEYED)
 
 
-def _results_and_place(rows: Rows) -> tuple[list[UpdateResult], int | None]:
+def _results_and_place(rows: Rows) -> tuple[list[UpdateResult], Place | None]:
     more = len(rows) == BATCH_LIMIT
-    return _results(rows), max(row["seq"] for row in rows) if more else None
+    # One that was deleted meanwhile has no place any more.
+    places = [_place(row) for row in rows if row["created_at"] is not None]
+    return _results(rows), max(places) if more and places else None
+
+
+def _place(row: Row) -> Place:
+    moment: datetime | str = row["created_at"]
+    return (datetime.fromisoformat(moment) if isinstance(moment, str) else moment), row["seq"]
 
 
 def clear(

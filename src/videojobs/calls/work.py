@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -40,37 +42,53 @@ from videojobs.requests import BATCH_LIMIT, refusal, refuse
 logger = logging.getLogger("videojobs")
 
 CLAIM_LIMIT = 100
+NOTE_LIMIT = 4000
+"""Characters of a note."""
 LEASE_SECONDS = (1, 7 * 24 * 3600)
 Outputs = Sequence[OutputFile | Mapping[str, Any] | str]
 
 
-def claim_jobs(
-    worker: str,
-    claim_key: UUID,
-    *,
-    queues: Sequence[str],
-    pipelines: Sequence[str] | None,
-    limit: int,
-    lease_seconds: float,
-    hard_limit_seconds: float | None,
-) -> Call[list[Lease]]:
-    """Lease the next ready jobs. The same key again returns the same leases."""
-    _check_worker("claim_jobs", worker)
-    whole_within("claim_jobs", "limit", limit, 1, CLAIM_LIMIT)
-    within("claim_jobs", "lease_seconds", lease_seconds, *LEASE_SECONDS)
-    _check_names("queues", queues)
-    if pipelines is not None:
-        _check_names("pipelines", pipelines)
-    arguments = {
-        "worker": worker,
-        "claim_key": claim_key,
-        "queues": list(queues),
-        "pipelines": None if pipelines is None else list(pipelines),
-        "job_limit": limit,
-        "lease_seconds": lease_seconds,
-        "hard_limit_seconds": hard_limit_seconds,
-    }
-    return Call("claim_video_jobs", arguments, _leases, Repeatable.KEYED)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimWish:
+    """Which jobs a worker would take, and for how long."""
+
+    worker: str
+    claim_key: UUID
+    """The same again returns the same leases."""
+    queues: Sequence[str]
+    pipelines: Sequence[str] | None
+    limit: int
+    lease_seconds: float
+    hard_limit_seconds: float | None
+
+    def __post_init__(self) -> None:
+        _check_worker("claim_jobs", self.worker)
+        whole_within("claim_jobs", "limit", self.limit, 1, CLAIM_LIMIT)
+        within("claim_jobs", "lease_seconds", self.lease_seconds, *LEASE_SECONDS)
+        _check_names("queues", self.queues)
+        if self.pipelines is not None:
+            _check_names("pipelines", self.pipelines)
+
+    def arguments(self) -> dict[str, Any]:
+        """As the SQL function takes them."""
+        return {
+            "worker": self.worker,
+            "claim_key": self.claim_key,
+            "queues": list(self.queues),
+            "pipelines": None if self.pipelines is None else list(self.pipelines),
+            "job_limit": self.limit,
+            "lease_seconds": self.lease_seconds,
+            "hard_limit_seconds": self.hard_limit_seconds,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """The same within a JSON argument."""
+        return {**self.arguments(), "claim_key": str(self.claim_key)}
+
+
+def claim_jobs(wish: ClaimWish) -> Call[list[Lease]]:
+    """Lease the next ready jobs."""
+    return Call("claim_video_jobs", wish.arguments(), readable_leases, Repeatable.KEYED)
 
 
 def _check_worker(operation: str, worker: str) -> None:
@@ -83,7 +101,8 @@ def _check_names(field: str, names: Sequence[str]) -> None:
         raise refuse("claim_jobs", field, names, "a list of one or more names without NUL")
 
 
-def _leases(rows: Rows) -> list[Lease]:
+def readable_leases(rows: Rows) -> list[Lease]:
+    """The leases, but for those on jobs that this version cannot read."""
     return [lease for row in rows if (lease := _readable(row))]
 
 
@@ -116,8 +135,15 @@ def _one_lease(rows: Rows) -> Lease:
     return Lease.model_validate(rows[0])
 
 
-def heartbeat(beats: Sequence[Beat], lease_seconds: float) -> Call[list[BeatReply]]:
-    """Keep the leases, and report progress."""
+def heartbeat(
+    beats: Sequence[Beat],
+    lease_seconds: float,
+    worker: str | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> Call[list[BeatReply]]:
+    """Keep the leases, report progress and presence, and hear orders."""
+    if worker is not None:
+        _check_worker("heartbeat", worker)
     within("heartbeat", "lease_seconds", lease_seconds, *LEASE_SECONDS)
     whole_within("heartbeat", "the number of beats", len(beats), 0, BATCH_LIMIT)
     arguments = {
@@ -125,6 +151,8 @@ def heartbeat(beats: Sequence[Beat], lease_seconds: float) -> Call[list[BeatRepl
             [storable_json(beat.model_dump(mode="json", exclude_none=True)) for beat in beats]
         ),
         "lease_seconds": lease_seconds,
+        "worker": worker,
+        "facts": None if facts is None else Json(storable_json(facts)),
     }
     return Call("heartbeat_video_jobs", arguments, _replies, Repeatable.KEYED)
 
@@ -146,7 +174,7 @@ def complete_job(
     arguments = {
         "job_id": job_id,
         "run_token": run_token,
-        "output_files": Json(_output_files(outputs)),
+        "output_files": Json(as_outputs(outputs)),
         "processing_seconds": processing_seconds,
         "detail": Json(storable_json(detail)),
     }
@@ -166,13 +194,42 @@ def fail_job(
     arguments = {
         "job_id": job_id,
         "run_token": run_token,
-        "error_code": _told(error_code),
-        "error_message": _told(error_message),
+        "error_code": told(error_code),
+        "error_message": told(error_message),
         "retryable": retryable,
         "detail": Json(storable_json(detail)),
     }
     repeatable = Repeatable.ONCE if run_token is None else Repeatable.KEYED
     return _settling("fail_video_job", arguments, repeatable)
+
+
+def log(lease: Lease, message: str, detail: Mapping[str, Any]) -> Call[Verdict]:
+    """Write a note into the job's history."""
+    if not isinstance(message, str) or not 0 < len(message) <= NOTE_LIMIT:  # pyright: ignore[reportUnnecessaryIsInstance] # callers may be untyped
+        raise refuse("log", "message", message, f"text of 1 to {NOTE_LIMIT} characters")
+    try:
+        json.dumps(detail, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise refuse("log", "detail", detail, f"a JSON object ({error})") from None
+    arguments = {
+        "job_id": lease.job_id,
+        "run_token": lease.run_token,
+        "message": told(message),
+        "detail": Json(storable_json(detail)),
+    }
+    return Call(
+        "log_video_job",
+        arguments,
+        partial(_verdict, "log_video_job", lease.job_id),
+        Repeatable.ONCE,
+    )
+
+
+def _verdict(function: str, job_id: UUID, rows: Rows) -> Verdict:
+    verdict = Verdict(rows[0]["verdict"])
+    if verdict is Verdict.LOST:
+        raise _lost(function, job_id)
+    return verdict
 
 
 def release_job(lease: Lease) -> Call[VideoJob]:
@@ -210,16 +267,21 @@ def _settling(
 def _settled_job(function: str, job_id: UUID, rows: Rows) -> VideoJob:
     settled = Settled.model_validate(rows[0])
     if settled.verdict is Verdict.LOST or settled.job is None:
-        raise LeaseLostError(
-            f"the lease on job {job_id} is lost: another attempt owns it, or it was taken back; "
-            "stop working on it, nothing was changed",
-            job_id=job_id,
-            operation=function,
-        )
+        raise _lost(function, job_id)
     return settled.job
 
 
-def _output_files(outputs: Outputs) -> list[dict[str, Any]]:
+def _lost(function: str, job_id: UUID) -> LeaseLostError:
+    return LeaseLostError(
+        f"the lease on job {job_id} is lost: another attempt owns it, or it was taken back; "
+        "stop working on it, nothing was changed",
+        job_id=job_id,
+        operation=function,
+    )
+
+
+def as_outputs(outputs: Outputs) -> list[dict[str, Any]]:
+    """The outputs as JSON; refuses what is none."""
     if isinstance(outputs, str):
         raise refuse("complete_job", "outputs", outputs, "a list of paths or output files")
     return [
@@ -240,7 +302,8 @@ def _as_output(output: OutputFile | Mapping[str, Any] | str) -> OutputFile:
                 raise refusal("complete_job", error) from None
 
 
-def _told(text: str) -> str:
+def told(text: str) -> str:
+    """An error's text as it can be stored."""
     return storable(text)[:4000] or "unknown"
 
 
@@ -266,9 +329,9 @@ def update_status(
         "progress": progress,
         "stage": None if stage is None else storable(stage),
         "worker": worker,
-        "output_files": Json(_output_files(outputs)),
-        "error_code": _told(error_code),
-        "error_message": None if error_message is None else _told(error_message),
+        "output_files": Json(as_outputs(outputs)),
+        "error_code": told(error_code),
+        "error_message": None if error_message is None else told(error_message),
     }
     return Call("update_video_job_status", arguments, one_job, Repeatable.ONCE)
 

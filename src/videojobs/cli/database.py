@@ -11,11 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from videojobs import migrations
-from videojobs.cli.diagnosis import Finding, examine
+from videojobs.cli.diagnosis import examine
 from videojobs.cli.options import LONGEST_DAYS, AsJson, DatabaseUrl, manager_for, settings_for
 from videojobs.cli.printing import console, print_json, seconds_text, status_text
 from videojobs.errors import ConfigurationError
 from videojobs.models import GroupStats, JobStats, JobStatus
+from videojobs.reports import Finding, Severity
 from videojobs.requests import JobFilter
 
 _GROUPS = {
@@ -129,30 +130,46 @@ def _print_groups(groups: tuple[GroupStats, ...]) -> None:
     console.print(table)
 
 
-def doctor(as_json: AsJson = False, database_url: DatabaseUrl = None) -> None:
+def doctor(
+    deep: Annotated[
+        bool,
+        typer.Option("--deep", help="Also compare the statistics with a count of all jobs."),
+    ] = False,
+    as_json: AsJson = False,
+    database_url: DatabaseUrl = None,
+) -> None:
     """Check the set-up, and say what to do about each finding. Exits with 1 if one is bad."""
-    findings = examine(settings_for(database_url))
+    findings = examine(settings_for(database_url), deep=deep)
     if as_json:
-        print_json([vars_of(finding) for finding in findings])
+        print_json([_as_json(finding) for finding in findings])
     else:
         for finding in findings:
             _print_finding(finding)
-    if any(finding.is_good is False for finding in findings):
+    if any(finding.severity is Severity.PROBLEM for finding in findings):
         raise typer.Exit(1)
 
 
-def vars_of(finding: Finding) -> dict[str, Any]:
-    """The finding as JSON."""
+def _as_json(finding: Finding) -> dict[str, Any]:
+    is_known = finding.severity is not Severity.UNKNOWN
     return {
         "check": finding.check,
-        "ok": finding.is_good,
+        "ok": finding.severity is not Severity.PROBLEM if is_known else None,
+        "severity": finding.severity,
         "found": finding.found,
         "advice": finding.advice,
     }
 
 
+_MARKS = {
+    Severity.OK: ("ok  ", "green"),
+    Severity.NOTE: ("note ", "cyan"),
+    Severity.PROBLEM: ("BAD ", "bold red"),
+    Severity.UNKNOWN: ("--  ", "dim"),
+}
+
+
 def _print_finding(finding: Finding) -> None:
-    marks = {True: ("ok  ", "green"), False: ("BAD ", "bold red"), None: ("--  ", "dim")}
-    console.print(Text.assemble(marks[finding.is_good], f"{finding.check}: {finding.found}"))
+    mark = _MARKS[finding.severity]
+    console.print(Text.assemble(mark, f"{finding.check}: {finding.found}"))
     if finding.advice:
         console.print(Text(f"    {finding.advice}", style="yellow"))

@@ -13,13 +13,19 @@ from videojobs.cli.printing import complaints, seconds_text
 from videojobs.models import JobStatus, Lease, VideoJob
 from videojobs.outcomes import Failed, Outcome
 from videojobs.pipelines.progress import Progress
+from videojobs.requests import refuse
+from videojobs.settings import FAST_LEASE_SECONDS
 from videojobs.storage import LocalStorage
+from videojobs.turns import Queues
 from videojobs.worker import Worker
 
 
 def worker(
     queue: Annotated[
-        list[str] | None, typer.Option("--queue", "-q", help="Which queues, first things first.")
+        list[str] | None,
+        typer.Option(
+            "--queue", "-q", help="Which queues, first things first; or with weights: default:3."
+        ),
     ] = None,
     pipeline: Annotated[
         list[str] | None, typer.Option("--pipeline", "-p", help="Only jobs of these.")
@@ -31,6 +37,12 @@ def worker(
     lease_seconds: Annotated[
         int | None, typer.Option(help="A worker so long silent has lost its jobs.", min=5)
     ] = None,
+    fast: Annotated[
+        bool,
+        typer.Option(
+            "--fast", help=f"A lease of {FAST_LEASE_SECONDS} s: dead workers are noticed in 15 s."
+        ),
+    ] = False,
     hard_limit_seconds: Annotated[
         int | None, typer.Option(help="No attempt may take longer.", min=1)
     ] = None,
@@ -43,15 +55,17 @@ def worker(
     database_url: DatabaseUrl = None,
 ) -> None:
     """Claim jobs and run them, until SIGTERM or Ctrl-C. A second signal hurries it."""
+    if fast and lease_seconds is not None:
+        raise refuse("worker", "lease_seconds", lease_seconds, "give --fast or --lease-seconds")
     with manager_for(database_url) as manager:
         storage = LocalStorage(storage_dir or manager.settings.storage_dir)
         runner = Worker(
             manager,
             storage=storage,
-            queues=queue or ["default"],
+            queues=_queues(queue or ["default"]),
             pipelines=pipeline or None,
             concurrency=concurrency,
-            lease=_seconds(lease_seconds),
+            lease=_seconds(FAST_LEASE_SECONDS if fast else lease_seconds),
             hard_limit=_seconds(hard_limit_seconds),
             shutdown_grace=timedelta(seconds=grace_seconds),
             observer=_Teller(),
@@ -61,6 +75,18 @@ def worker(
         _tell(f"worker {runner.id} works on {works_on}, storage {storage.root}")
         runner.run(until_idle=until_idle)
         _tell("stopped")
+
+
+def _queues(given: list[str]) -> Queues:
+    if not any(":" in name for name in given):
+        return given
+    weights: dict[str, int] = {}
+    for each in given:
+        name, _, weight = each.partition(":")
+        if not weight.isdecimal():
+            raise refuse("worker", "queue", each, "NAME:WEIGHT for all of them, such as default:3")
+        weights[name] = int(weight)
+    return weights
 
 
 def _seconds(seconds: int | None) -> timedelta | None:

@@ -61,6 +61,29 @@ def attempt_folder(root: Path) -> Generator[Path]:
         os.close(lock)
 
 
+@contextlib.contextmanager
+def folder_within(parent: Path) -> Generator[Path]:
+    """A new folder in a private one, and gone with all in it after the block. Ten times cheaper than
+    an `attempt_folder`, whose lock it shares.
+
+    Raises:
+        ProcessingError: It cannot be made (``disk_full``, ``work_dir_unusable``; retryable).
+    """
+    folder = parent / secrets.token_hex(8)
+    try:
+        # With parents: a cleaner of temporary files may have been at work.
+        folder.mkdir(mode=0o700, parents=True)
+    except OSError as error:
+        raise _unusable(parent, error) from error
+    try:
+        yield folder
+    finally:
+        try:
+            folder.rmdir()
+        except OSError:  # it is not empty
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def sweep_stale_folders(root: Path) -> tuple[Path, ...]:
     """The folders of attempts whose process is gone are removed, and named.
 

@@ -53,28 +53,29 @@ class NotifyListener(_Reconnecting):
     ) -> None:
         self._drop()
 
-    def wait(self, payloads: Collection[str], seconds: float) -> bool:
-        """True on an announcement of one of these, and after a break, which may have hidden one."""
+    def wait(self, payloads: Collection[str], seconds: float) -> Collection[str]:
+        """Those of them that were announced; all after a break, which may have hidden them."""
         if self._connection is None:
             if self._may_connect() and self._connect():
-                return True
+                return payloads
             return PollingListener().wait(payloads, seconds)
         try:
             return self._heard(self._connection, payloads, seconds)
         except psycopg.Error as error:
             self._drop()
             self._broke(error)
-            return False
+            return ()
 
     def _heard(
         self, connection: psycopg.Connection[Any], payloads: Collection[str], seconds: float
-    ) -> bool:
+    ) -> Collection[str]:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             with closing(connection.notifies(timeout=left, stop_after=1)) as notices:
-                if any(notice.payload in payloads for notice in notices):
-                    return True
-        return False
+                heard = {notice.payload for notice in notices} & set(payloads)
+            if heard:
+                return heard
+        return ()
 
     def _connect(self) -> bool:
         try:
@@ -108,30 +109,30 @@ class AsyncNotifyListener(_Reconnecting):
     ) -> None:
         await self._drop()
 
-    async def wait(self, payloads: Collection[str], seconds: float) -> bool:
-        """True on an announcement of one of these, and after a break, which may have hidden one."""
+    async def wait(self, payloads: Collection[str], seconds: float) -> Collection[str]:
+        """Those of them that were announced; all after a break, which may have hidden them."""
         if self._connection is None:
             if self._may_connect() and await self._connect():
-                return True
+                return payloads
             return await AsyncPollingListener().wait(payloads, seconds)
         try:
             return await self._heard(self._connection, payloads, seconds)
         except psycopg.Error as error:
             await self._drop()
             self._broke(error)
-            return False
+            return ()
 
     async def _heard(
         self, connection: psycopg.AsyncConnection[Any], payloads: Collection[str], seconds: float
-    ) -> bool:
+    ) -> Collection[str]:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             # Closed at once: while it is open, it holds the connection's lock.
             async with aclosing(connection.notifies(timeout=left, stop_after=1)) as notices:
-                async for notice in notices:
-                    if notice.payload in payloads:
-                        return True
-        return False
+                heard = {notice.payload async for notice in notices} & set(payloads)
+            if heard:
+                return heard
+        return ()
 
     async def _connect(self) -> bool:
         try:

@@ -104,8 +104,8 @@ def _failure_of_answer(response: httpx.Response) -> Failure:
 
 
 def _code(told: dict[str, Any], response: httpx.Response) -> str | None:
-    if code := told.get("code"):
-        return str(code)
+    if (code := told.get("code")) is not None:
+        return str(code)  # it may be empty, which tells something too
     # Newer servers name their code here too, where a HEAD or a gateway hides the body.
     for part in response.headers.get("Proxy-Status", "").split(";"):
         name, _, value = part.strip().partition("=")

@@ -39,22 +39,29 @@ class Channel(StrEnum):
     CHANGES = "videojobs_changes"
     """A job changed; the payload is its id."""
     QUEUE = "videojobs_queue"
-    """A job became ready; the payload is its queue."""
+    """A job became ready, and the payload is its queue; or a worker is called by its name, since
+    somebody wants to stop one of its jobs, or it."""
 
 
 class Listener(Protocol):
     """Knows when something that somebody waits for may have happened."""
 
-    def wait(self, payloads: Collection[str], seconds: float) -> bool:
-        """True on an announcement of one of these; false after so many seconds without."""
+    def wait(self, payloads: Collection[str], seconds: float) -> Collection[str]:
+        """Those of them that were announced; none after so many seconds without.
+
+        All of them where an announcement may have been missed.
+        """
         ...
 
 
 class AsyncListener(Protocol):
     """Knows when something that somebody waits for may have happened."""
 
-    async def wait(self, payloads: Collection[str], seconds: float) -> bool:
-        """True on an announcement of one of these; false after so many seconds without."""
+    async def wait(self, payloads: Collection[str], seconds: float) -> Collection[str]:
+        """Those of them that were announced; none after so many seconds without.
+
+        All of them where an announcement may have been missed.
+        """
         ...
 
 
@@ -142,10 +149,10 @@ class PollingListener:
     ) -> None:
         pass
 
-    def wait(self, payloads: Collection[str], seconds: float) -> bool:
+    def wait(self, payloads: Collection[str], seconds: float) -> Collection[str]:
         """Sleep for 75 to 100 % of the time."""
         time.sleep(_jittered(seconds))
-        return False
+        return ()
 
 
 class AsyncPollingListener:
@@ -162,12 +169,12 @@ class AsyncPollingListener:
     ) -> None:
         pass
 
-    async def wait(self, payloads: Collection[str], seconds: float) -> bool:
+    async def wait(self, payloads: Collection[str], seconds: float) -> Collection[str]:
         """Sleep for 75 to 100 % of the time."""
         import asyncio  # 30 ms that a sync program need not pay
 
         await asyncio.sleep(_jittered(seconds))
-        return False
+        return ()
 
 
 def _jittered(seconds: float) -> float:

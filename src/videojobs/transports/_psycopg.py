@@ -19,9 +19,9 @@ from videojobs.errors import ConfigurationError
 from videojobs.retries import Failure, Sent, closed
 from videojobs.settings import Settings
 
-#: Supavisor's and PgBouncer's usual port for transaction pooling: no prepared statements there,
+#: The usual ports of Supavisor and PgBouncer for transaction pooling: no prepared statements there,
 #: and no LISTEN.
-TRANSACTION_POOLER_PORT = "6543"
+TRANSACTION_POOLER_PORTS = ("6543", "6432")
 #: No max-rows cuts an answer off here; larger batches than this are not faster.
 BATCH_SIZE = 2_500
 _KEEPALIVES = {"keepalives_idle": "5", "keepalives_interval": "3", "keepalives_count": "3"}
@@ -61,7 +61,7 @@ def conninfo_of(url: str, settings: Settings) -> tuple[str, bool]:
     """The connection string, and whether it leads to a transaction pooler."""
     try:
         parts = conninfo_to_dict(url)
-        [int(port) for port in str(parts.get("port", TRANSACTION_POOLER_PORT)).split(",")]
+        [int(port) for port in str(parts.get("port", 5432)).split(",")]
     except (psycopg.Error, ValueError):
         # psycopg's message would repeat a part of the URL, and so perhaps of the password.
         raise ConfigurationError(
@@ -71,11 +71,11 @@ def conninfo_of(url: str, settings: Settings) -> tuple[str, bool]:
         ) from None
     parts.setdefault("connect_timeout", str(max(2, round(settings.connect_timeout_seconds))))
     parts.setdefault("application_name", "videojobs")
-    # A network that has gone silent ends a call, which would otherwise wait for ever.
+    # A network that has gone silent ends a call; a peer that is there and silent has its own limit.
     parts.setdefault("tcp_user_timeout", str(round(settings.read_timeout_seconds * 1000)))
     for name, value in _KEEPALIVES.items():
         parts.setdefault(name, value)
-    pooled = str(parts.get("port")) == TRANSACTION_POOLER_PORT
+    pooled = str(parts.get("port")) in TRANSACTION_POOLER_PORTS
     return make_conninfo("", **parts), pooled
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import nullcontext
 from copy import copy
 from typing import Any
 
@@ -23,6 +24,7 @@ from videojobs.models import Rows
 from videojobs.retries import Failure, closed
 from videojobs.settings import Settings
 from videojobs.transports import _psycopg as wire
+from videojobs.transports._limits import CallLimits, limit_of, limited
 from videojobs.transports._listening import AsyncNotifyListener, NotifyListener
 from videojobs.transports._protocol import (
     AsyncPollingListener,
@@ -43,13 +45,16 @@ class PostgresTransport:
     def __init__(self, url: str, settings: Settings, *, pooled: bool | None = None) -> None:
         self._settings = settings
         self._conninfo, guessed = wire.conninfo_of(url, settings)
-        self._pooled = guessed if pooled is None else pooled
+        self._pooled = next(
+            known for known in (pooled, settings.database_pooled, guessed) if known is not None
+        )
         self._verifier = wire.TokenVerifier(settings)
         self._token: Token | None = None
         self._worked = False
         self._service: PostgresTransport | None = None
         self._pid = os.getpid()
         self._inherited: object = None
+        self._own_limits = CallLimits()
         self._own_pool = self._new_pool()
 
     def _new_pool(self) -> ConnectionPool[psycopg.Connection[DictRow]]:
@@ -60,6 +65,8 @@ class PostgresTransport:
             min_size=0,
             max_size=self._settings.pool_size,
             timeout=self._settings.connect_timeout_seconds,
+            # Else one attempt goes on with growing pauses, for minutes, and no other is begun.
+            reconnect_timeout=self._settings.connect_timeout_seconds,
             open=True,
             name="videojobs",
         )
@@ -73,7 +80,8 @@ class PostgresTransport:
         pool = self._pool()
         connection = self._connection(pool)
         try:
-            return _ask(connection, call, claims)
+            with self._limits().on(connection, self._seconds_for(call)):
+                return _ask(connection, call, claims, behind_pooler=self._pooled)
         except psycopg.Error as error:
             if connection.broken:
                 # The server went away: its other connections are most likely gone too.
@@ -90,8 +98,15 @@ class PostgresTransport:
             # A connection that two processes write to is broken for both. The parent's pool is
             # kept, and left alone: to end it here would end the parent's connections.
             self._inherited, self._own_pool = self._own_pool, self._new_pool()
+            self._own_limits = CallLimits()  # the parent's thread is not here
             self._pid = os.getpid()
         return self._own_pool
+
+    def _limits(self) -> CallLimits:
+        return (self._service or self)._own_limits
+
+    def _seconds_for(self, call: Call[Any]) -> float:
+        return limit_of(call, self._settings.read_timeout_seconds)
 
     def _connection(
         self, pool: ConnectionPool[psycopg.Connection[DictRow]]
@@ -141,16 +156,24 @@ class PostgresTransport:
     def close(self) -> None:
         if self._service is None and self._pid == os.getpid():
             self._own_pool.close()
+            self._own_limits.close()
 
 
-def _ask(connection: psycopg.Connection[Any], call: Call[Any], claims: str | None) -> list[DictRow]:
+def _ask(
+    connection: psycopg.Connection[Any],
+    call: Call[Any],
+    claims: str | None = None,
+    *,
+    behind_pooler: bool = False,
+) -> list[DictRow]:
     query, parameters = wire.statement_of(call)
     if claims is None:
         with connection.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(query, parameters).fetchall()
-    # One trip to the server for the three statements.
+    # One trip to the server for the three statements. Not behind a pooler: psycopg's pipeline ends
+    # with a Flush, for which PgBouncer links a server connection that it then never takes back.
     with (
-        connection.pipeline(),
+        nullcontext() if behind_pooler else connection.pipeline(),
         connection.transaction(),
         connection.cursor(row_factory=dict_row) as cursor,
     ):
@@ -176,11 +199,11 @@ class PostgresConnectionTransport:
         connection = self._connection
         try:
             if wire.commits_by_itself(connection):
-                return _ask(connection, call, None)
+                return _ask(connection, call)
             # The first statement begins the transaction, if none is open; nothing here ends it.
             connection.execute(wire.SAVE)
             try:
-                rows = _ask(connection, call, None)
+                rows = _ask(connection, call)
             except psycopg.Error:
                 if not connection.broken:
                     connection.execute(wire.RESTORE)
@@ -209,7 +232,9 @@ class AsyncPostgresTransport:
     def __init__(self, url: str, settings: Settings, *, pooled: bool | None = None) -> None:
         self._settings = settings
         self._conninfo, guessed = wire.conninfo_of(url, settings)
-        self._pooled = guessed if pooled is None else pooled
+        self._pooled = next(
+            known for known in (pooled, settings.database_pooled, guessed) if known is not None
+        )
         self._verifier = wire.TokenVerifier(settings)
         self._token: Token | None = None
         self._worked = False
@@ -225,6 +250,7 @@ class AsyncPostgresTransport:
             min_size=0,
             max_size=self._settings.pool_size,
             timeout=self._settings.connect_timeout_seconds,
+            reconnect_timeout=self._settings.connect_timeout_seconds,
             open=False,
             name="videojobs",
         )
@@ -237,7 +263,8 @@ class AsyncPostgresTransport:
         claims = await self._claims()
         connection = await self._connection()
         try:
-            return await _ask_async(connection, call, claims)
+            with limited(connection, limit_of(call, self._settings.read_timeout_seconds)):
+                return await _ask_async(connection, call, claims, behind_pooler=self._pooled)
         except psycopg.Error as error:
             if connection.broken:
                 await self._pool.drain()
@@ -300,7 +327,11 @@ class AsyncPostgresTransport:
 
 
 async def _ask_async(
-    connection: psycopg.AsyncConnection[Any], call: Call[Any], claims: str | None
+    connection: psycopg.AsyncConnection[Any],
+    call: Call[Any],
+    claims: str | None = None,
+    *,
+    behind_pooler: bool = False,
 ) -> list[DictRow]:
     query, parameters = wire.statement_of(call)
     if claims is None:
@@ -308,7 +339,7 @@ async def _ask_async(
             await cursor.execute(query, parameters)
             return await cursor.fetchall()
     async with (
-        connection.pipeline(),
+        nullcontext() if behind_pooler else connection.pipeline(),
         connection.transaction(),
         connection.cursor(row_factory=dict_row) as cursor,
     ):
@@ -331,10 +362,10 @@ class AsyncPostgresConnectionTransport:
         connection = self._connection
         try:
             if wire.commits_by_itself(connection):
-                return await _ask_async(connection, call, None)
+                return await _ask_async(connection, call)
             await connection.execute(wire.SAVE)
             try:
-                rows = await _ask_async(connection, call, None)
+                rows = await _ask_async(connection, call)
             except psycopg.Error:
                 if not connection.broken:
                     await connection.execute(wire.RESTORE)

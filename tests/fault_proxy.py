@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from blocking import LoopThread
+from loop_thread import LoopThread
 
 FAULTS = (
     "drop before",  # the connection breaks, and the server never hears of the request
@@ -28,7 +28,8 @@ _SORRY = b"<html><h1>Sorry</h1></html>"
 class FaultProxy:
     """Passes requests on to a server, but for a share of them, which meet with a fault.
 
-    The faults follow from the seed. What happened is counted by kind.
+    The faults follow from the seed. What happened is counted by kind. The share may be changed
+    at any time.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class FaultProxy:
     ) -> None:
         place = urlsplit(target)
         self._target = (place.hostname, place.port)
-        self._share = share
+        self.share = share
         self._faults = faults
         self._hang_seconds = hang_seconds
         self._random = random.Random(seed)
@@ -103,7 +104,7 @@ class FaultProxy:
         return True
 
     def _next_fault(self) -> str:
-        return self._random.choice(self._faults) if self._random.random() < self._share else "none"
+        return self._random.choice(self._faults) if self._random.random() < self.share else "none"
 
     async def _forward(self, request: bytes, fault: str, writer: asyncio.StreamWriter) -> bool:
         try:
