@@ -88,4 +88,6 @@ class Fleet:
     def _judge(self, worker: WorkerProcess) -> None:
         if worker.has_ended_badly():
             code = worker.process.returncode
-            self.problems.append(f"worker {worker.recipe.name} ended with code {code}")
+            self.problems.append(
+                f"worker {worker.recipe.name} ended with code {code}: {worker.last_words()}"
+            )

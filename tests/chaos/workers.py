@@ -37,6 +37,7 @@ class WorkerProcess:
 
     recipe: Recipe
     process: subprocess.Popen[bytes]
+    log: Path
     signals: set[signal.Signals] = field(default_factory=set)
 
     def send(self, number: signal.Signals) -> None:
@@ -44,6 +45,10 @@ class WorkerProcess:
         self.signals.add(number)
         if self.process.poll() is None:
             self.process.send_signal(number)
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        return self.log.read_text(errors="replace")[-_SHOWN_LENGTH:]
 
     def family(self) -> list[psutil.Process]:
         """The worker and all that it has started."""
@@ -81,7 +86,8 @@ class Launcher:
         """A new worker process; what it prints goes to a log of its own."""
         self._count += 1
         arguments = ["--storage-dir", str(self.storage), "--concurrency", str(recipe.concurrency)]
-        with (self.logs / f"{self._count:03}-{recipe.name}.log").open("wb") as log:
+        path = self.logs / f"{self._count:03}-{recipe.name}.log"
+        with path.open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "videojobs", "-v", "worker", *arguments, *options],
                 stdin=subprocess.DEVNULL,
@@ -90,7 +96,7 @@ class Launcher:
                 env=self._environment(recipe),
                 start_new_session=True,
             )
-        return WorkerProcess(recipe, process)
+        return WorkerProcess(recipe, process, path)
 
     def _environment(self, recipe: Recipe) -> dict[str, str]:
         environment = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 import shutil
@@ -12,6 +13,8 @@ from videojobs.errors import ConfigurationError, MissingExtraError
 from videojobs.pipelines.plan import Machine
 
 _INSPECTION_SECONDS = 20
+_TRIES = 3
+"""A system that is short of memory kills any process, and a look at ffmpeg is one."""
 _VERSION = re.compile(r"ffmpeg version n?(\d+)\.")
 
 
@@ -45,10 +48,11 @@ def _bundled() -> str | None:
         import imageio_ffmpeg  # pyright: ignore[reportMissingTypeStubs]
     except ImportError:
         return None
-    try:
-        return imageio_ffmpeg.get_ffmpeg_exe()
-    except RuntimeError:  # a platform without a binary in the wheel
-        return None
+    for _ in range(_TRIES):
+        # It runs the binary to see whether it is good.
+        with contextlib.suppress(RuntimeError):  # a platform without a binary in the wheel
+            return imageio_ffmpeg.get_ffmpeg_exe()
+    return None
 
 
 @functools.lru_cache(maxsize=8)
@@ -70,15 +74,24 @@ def inspect_ffmpeg(ffmpeg: str, *, cores: int) -> Machine:
 
 def _said(ffmpeg: str, *arguments: str) -> str:
     try:
-        answer = subprocess.run(
-            [ffmpeg, *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_INSPECTION_SECONDS,
-            check=True,
-        )
+        answer = _run(ffmpeg, *arguments)
+        for _ in range(_TRIES - 1):
+            if answer.returncode >= 0:
+                break
+            answer = _run(ffmpeg, *arguments)  # a signal ended it, which says nothing about ffmpeg
+        answer.check_returncode()
     except (OSError, subprocess.SubprocessError) as error:
         raise ConfigurationError(
             f"{ffmpeg} does not run as ffmpeg ({error}); correct VIDEOJOBS_FFMPEG"
         ) from error
     return answer.stdout.decode("utf-8", "replace")
+
+
+def _run(ffmpeg: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [ffmpeg, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=_INSPECTION_SECONDS,
+        check=False,
+    )
