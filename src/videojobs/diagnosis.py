@@ -32,7 +32,8 @@ _RECOVERY_SECONDS = 120.0
 _MANY_CHANGES = 50_000
 _MANY_MONTHS = 24
 """Reading one job's history looks into each of its months."""
-_LONG_WAIT_SECONDS = 300.0
+_UNSERVED_WAIT_SECONDS = 30.0
+"""Long enough for a worker that is being started again."""
 _SHOWN = 5
 
 
@@ -417,16 +418,24 @@ def _upkeep(facts: Facts) -> Iterator[Finding]:
 
 
 def _workers(facts: Facts) -> Iterator[Finding]:
-    waited = facts.longest_wait_seconds or 0.0
     found = f"{facts.workers_seen} seen in the last two minutes"
-    if facts.workers_seen == 0 and waited > _LONG_WAIT_SECONDS:
-        yield _note(
-            "workers",
-            f"{found}, and a job has been due for {duration(waited)}",
-            "Start `videojobs worker`.",
-        )
-    else:
+    unserved = [
+        jobs
+        for jobs in facts.waiting
+        if not jobs.is_served and jobs.seconds > _UNSERVED_WAIT_SECONDS
+    ]
+    if not unserved:
         yield _ok("workers", found)
+        return
+    longest = max(jobs.seconds for jobs in unserved)
+    where = _some([f"{jobs.pipeline} in queue {jobs.queue}" for jobs in unserved], ", ")
+    names = dict.fromkeys(jobs.queue for jobs in unserved)
+    queues = " ".join(f"-q {name}" for name in list(names)[:_SHOWN])
+    yield _note(
+        "workers",
+        f"{found}; none of them runs {where}, where a job has been due for {duration(longest)}",
+        f"Start `videojobs worker {queues}`; pipelines of your own need a worker of your own.",
+    )
 
 
 _CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (

@@ -70,6 +70,17 @@ class History(Answer):
     """Counted up to 10,000."""
 
 
+class WaitingJobs(Answer):
+    """Jobs of a queue and a pipeline that are due and have not begun."""
+
+    queue: str
+    pipeline: str
+    seconds: float
+    """So long has the oldest of them been due."""
+    is_served: bool
+    """Whether a live worker runs jobs of this queue and pipeline."""
+
+
 class Facts(Answer):
     """The state of a database, looked at without counting its jobs."""
 
@@ -90,5 +101,5 @@ class Facts(Answer):
     upkeep_schedule: Literal["scheduled", "unscheduled", "unreadable", "absent"]
     workers_seen: int
     """In the last two minutes."""
-    longest_wait_seconds: float | None
-    """Since the job that waits longest was due, negative if none is; ``None`` without queued jobs."""
+    waiting: tuple[WaitingJobs, ...]
+    """Those that no live worker runs first, then by how long they have been due; the first 20."""

@@ -244,6 +244,16 @@ class NewVideoJob(Request):
             raise ValueError("only an episode has a resource_parent_id, its season")
         return self
 
+    @model_validator(mode="after")
+    def _waits_grow(self) -> Self:
+        base, cap = self.retry_base_seconds, self.retry_cap_seconds
+        if base is not None and cap is not None and base > cap:
+            raise ValueError(
+                f"retry_base_seconds ({base:g}) is the first wait and may not be longer than "
+                f"retry_cap_seconds ({cap:g}), the longest"
+            )
+        return self
+
 
 class QueueSettingsFields(TypedDict, total=False):
     """What `VideoJobManager.configure` sets; see `videojobs.reports.QueueSettings`."""

@@ -7,19 +7,18 @@
 -- whole index of the queued or the running jobs looks as good as the key.
 
 -- A lease for each chosen job, in the order of the list, in one statement. Chosen rows are locked by
--- the caller, or guarded by their status here.
+-- the caller, or guarded by their status here. An array of objects, like everything that the claim is
+-- made of: a set of rows would be stored and read again at each of its floors.
 drop function videojobs.leases_of_claim(text, uuid);
 drop function videojobs.lease_jobs(uuid[], text, uuid, double precision, double precision);
 create function videojobs.lease_jobs(
   job_ids uuid[], worker text, claim_key uuid, lease_seconds double precision, hard_limit_seconds double precision
-) returns table (
-  job jsonb, run_token bigint, worker_id text, claimed_at timestamptz, expires_at timestamptz,
-  hard_deadline timestamptz, checkpoint jsonb
-)
+) returns jsonb
 language plpgsql set search_path = ''
 as $$
+declare
+  leases jsonb;
 begin
-  return query
   with started as (
     update public.video_jobs j
     set
@@ -28,7 +27,9 @@ begin
       started_at = clock_timestamp(), worker_id = lease_jobs.worker, progress = 0,
       progress_detail = '{}', stage = null, error_code = null, error_message = null
     where j.id = any (lease_jobs.job_ids) and j.status::text = 'queued'
-    returning j.*
+    returning
+      j.id, j.run_token, j.started_at, j.attempt, j.tenant_id, j.queue, j.pipeline, j.max_runtime_seconds,
+      to_jsonb(j) as job
   ), told as (
     insert into public.video_job_events (job_id, type, at, run_token, worker_id, data)
     select s.id, 'claimed', s.started_at, s.run_token, lease_jobs.worker, jsonb_build_object('attempt', s.attempt)
@@ -48,32 +49,37 @@ begin
       run_token = excluded.run_token, worker_id = excluded.worker_id, claim_key = excluded.claim_key,
       claimed_at = excluded.claimed_at, expires_at = excluded.expires_at, hard_deadline = excluded.hard_deadline,
       tenant_id = excluded.tenant_id, queue = excluded.queue, pipeline = excluded.pipeline
-    returning leases.*
+    returning leases.job_id, leases.run_token, leases.worker_id, leases.claimed_at, leases.expires_at, leases.hard_deadline
   )
-  select to_jsonb(s), l.run_token, l.worker_id, l.claimed_at, l.expires_at, l.hard_deadline, c.checkpoint
+  select jsonb_agg(
+    jsonb_build_object(
+      'job', s.job, 'run_token', l.run_token, 'worker_id', l.worker_id, 'claimed_at', l.claimed_at,
+      'expires_at', l.expires_at, 'hard_deadline', l.hard_deadline, 'checkpoint', c.checkpoint)
+    order by array_position(lease_jobs.job_ids, s.id))
+  into leases
   from started s
   join leased l on l.job_id = s.id
-  left join videojobs.checkpoints c on c.job_id = s.id
-  order by array_position(lease_jobs.job_ids, s.id);
+  left join videojobs.checkpoints c on c.job_id = s.id;
+  return coalesce(leases, '[]');
 end
 $$;
 
--- What an earlier call with the same key got; only the reply was lost.
-create function videojobs.leases_of_claim(worker text, claim_key uuid)
-returns table (
-  job jsonb, run_token bigint, worker_id text, claimed_at timestamptz, expires_at timestamptz,
-  hard_deadline timestamptz, checkpoint jsonb
-)
+-- What an earlier call with the same key got; only the reply was lost. Null if there was none.
+create function videojobs.leases_of_claim(worker text, claim_key uuid) returns jsonb
 language plpgsql stable set search_path = ''
 as $$
 begin
-  return query
-  select to_jsonb(j), l.run_token, l.worker_id, l.claimed_at, l.expires_at, l.hard_deadline, c.checkpoint
-  from videojobs.leases l
-  join public.video_jobs j on j.id = l.job_id
-  left join videojobs.checkpoints c on c.job_id = l.job_id
-  where l.claim_key = leases_of_claim.claim_key and l.worker_id = leases_of_claim.worker
-  order by j.priority desc, j.run_at, j.seq;
+  return (
+    select jsonb_agg(
+      jsonb_build_object(
+        'job', to_jsonb(j), 'run_token', l.run_token, 'worker_id', l.worker_id, 'claimed_at', l.claimed_at,
+        'expires_at', l.expires_at, 'hard_deadline', l.hard_deadline, 'checkpoint', c.checkpoint)
+      order by j.priority desc, j.run_at, j.seq)
+    from videojobs.leases l
+    join public.video_jobs j on j.id = l.job_id
+    left join videojobs.checkpoints c on c.job_id = l.job_id
+    where l.claim_key = leases_of_claim.claim_key and l.worker_id = leases_of_claim.worker
+  );
 end
 $$;
 
@@ -426,10 +432,7 @@ $$;
 create function videojobs.claim_ready(
   worker text, claim_key uuid, queues text[], pipelines text[], job_limit integer,
   lease_seconds double precision, hard_limit_seconds double precision, may_wait boolean
-) returns table (
-  job jsonb, run_token bigint, worker_id text, claimed_at timestamptz, expires_at timestamptz,
-  hard_deadline timestamptz, checkpoint jsonb
-)
+) returns jsonb
 language plpgsql set search_path = ''
 as $$
 declare
@@ -437,6 +440,7 @@ declare
   -- is not due yet, and delayed jobs never slow a claim.
   moment timestamptz := clock_timestamp();
   chosen uuid[] := array[]::uuid[];
+  leases jsonb := '[]';
   queue_name text;
 begin
   if not exists (
@@ -451,11 +455,10 @@ begin
         queue_name, pipelines, job_limit - cardinality(chosen), moment, videojobs.is_fair(queue_name));
       exit when cardinality(chosen) >= job_limit;
     end loop;
-    if cardinality(chosen) > 0 then
-      return query
-      select l.* from videojobs.lease_jobs(chosen, worker, claim_key, lease_seconds, hard_limit_seconds) l;
+    if cardinality(chosen) = 0 then
+      return leases;
     end if;
-    return;
+    return videojobs.lease_jobs(chosen, worker, claim_key, lease_seconds, hard_limit_seconds);
   end if;
 
   -- In one order, so that two claims cannot lock each other out; tenants' locks come after these.
@@ -470,15 +473,46 @@ begin
   for nth in 1..job_limit loop
     chosen[1] := videojobs.choose_within_limits(queues, pipelines, moment, may_wait and nth = 1);
     exit when chosen[1] is null;
-    return query
-    select l.* from videojobs.lease_jobs(chosen, worker, claim_key, lease_seconds, hard_limit_seconds) l;
+    leases := leases || videojobs.lease_jobs(chosen, worker, claim_key, lease_seconds, hard_limit_seconds);
   end loop;
+  return leases;
 end
 $$;
 
 -- Leases up to job_limit ready jobs: queues in the given order, then by priority, by turns of the
 -- tenants, by run_at and age. The same claim_key again returns the same leases: a lost reply loses no
 -- job. Where less is ready than wanted, it also takes back what silent workers hold.
+create function videojobs.claim_jobs(
+  worker text, claim_key uuid, queues text[], pipelines text[], job_limit integer,
+  lease_seconds double precision, hard_limit_seconds double precision
+) returns jsonb
+language plpgsql set search_path = ''
+as $$
+declare
+  leases jsonb;
+begin
+  -- PostgREST would cut a longer answer off, and the jobs cut off would wait for their leases to end.
+  job_limit := least(coalesce(job_limit, 1), 100);
+  perform pg_advisory_xact_lock(hashtextextended(claim_key::text, 0));
+  if exists (select from videojobs.leases l where l.claim_key = claim_jobs.claim_key) then
+    return coalesce(videojobs.leases_of_claim(worker, claim_key), '[]');
+  end if;
+
+  leases := videojobs.claim_ready(
+    worker, claim_key, queues, pipelines, job_limit, lease_seconds, hard_limit_seconds, may_wait => true);
+  if jsonb_array_length(leases) < job_limit
+    and exists (select from videojobs.leases l where l.expires_at < clock_timestamp())
+  then
+    perform public.recover_video_jobs(job_limit);
+    leases := leases || videojobs.claim_ready(
+      worker, claim_key, queues, pipelines, job_limit - jsonb_array_length(leases), lease_seconds, hard_limit_seconds,
+      -- It may hold a tenant's lock already: to wait for another could be to wait for each other.
+      may_wait => false);
+  end if;
+  return leases;
+end
+$$;
+
 create or replace function public.claim_video_jobs(
   worker text,
   claim_key uuid,
@@ -495,31 +529,15 @@ language plpgsql set search_path = ''
   set plan_cache_mode = 'force_generic_plan' set enable_seqscan = off set enable_bitmapscan = off
   set enable_hashjoin = off set enable_mergejoin = off
 as $$
-declare
-  claimed integer;
 begin
-  -- PostgREST would cut a longer answer off, and the jobs cut off would wait for their leases to end.
-  job_limit := least(coalesce(job_limit, 1), 100);
-  perform pg_advisory_xact_lock(hashtextextended(claim_key::text, 0));
-  if exists (select from videojobs.leases l where l.claim_key = claim_video_jobs.claim_key) then
-    return query select l.* from videojobs.leases_of_claim(worker, claim_key) l;
-    return;
-  end if;
-
   return query
-  select c.*
-  from videojobs.claim_ready(
-    worker, claim_key, queues, pipelines, job_limit, lease_seconds, hard_limit_seconds, may_wait => true) c;
-  get diagnostics claimed = row_count;
-  if claimed < job_limit and exists (select from videojobs.leases l where l.expires_at < clock_timestamp()) then
-    perform public.recover_video_jobs(job_limit);
-    return query
-    select c.*
-    from videojobs.claim_ready(
-      worker, claim_key, queues, pipelines, job_limit - claimed, lease_seconds, hard_limit_seconds,
-      -- It may hold a tenant's lock already: to wait for another could be to wait for each other.
-      may_wait => false) c;
-  end if;
+  select l.*
+  from jsonb_to_recordset(
+    videojobs.claim_jobs(worker, claim_key, queues, pipelines, job_limit, lease_seconds, hard_limit_seconds)
+  ) l (
+    job jsonb, run_token bigint, worker_id text, claimed_at timestamptz, expires_at timestamptz,
+    hard_deadline timestamptz, checkpoint jsonb
+  );
 end
 $$;
 
@@ -534,33 +552,38 @@ language plpgsql set search_path = ''
   set plan_cache_mode = 'force_generic_plan' set enable_seqscan = off set enable_bitmapscan = off
   set enable_hashjoin = off set enable_mergejoin = off
 as $$
+declare
+  leases jsonb;
 begin
   perform pg_advisory_xact_lock(hashtextextended(claim_key::text, 0));
+  leases := jsonb_path_query_array(
+    coalesce(videojobs.leases_of_claim(worker, claim_key), '[]'),
+    '$[*] ? (@.job.id == $id)', jsonb_build_object('id', job_id));
+  if leases = '[]' then
+    leases := videojobs.lease_jobs(array[job_id], worker, claim_key, lease_seconds, null);
+  end if;
+  if leases = '[]' then
+    perform videojobs.refuse_transition(videojobs.job_to_change(job_id), 'started', 'only queued jobs can be');
+  end if;
   return query
   select l.*
-  from videojobs.leases_of_claim(worker, start_video_job.claim_key) l
-  where (l.job ->> 'id')::uuid = start_video_job.job_id;
-  if found then
-    return;
-  end if;
-  return query
-  select l.* from videojobs.lease_jobs(array[start_video_job.job_id], worker, start_video_job.claim_key, lease_seconds, null) l;
-  if not found then
-    perform videojobs.refuse_transition(
-      videojobs.job_to_change(start_video_job.job_id), 'started', 'only queued jobs can be');
-  end if;
+  from jsonb_to_recordset(leases) l (
+    job jsonb, run_token bigint, worker_id text, claimed_at timestamptz, expires_at timestamptz,
+    hard_deadline timestamptz, checkpoint jsonb
+  );
 end
 $$;
 
 -- Attempts that ended well: their leases go, their jobs are completed, in one statement for all of
--- them. Answers with the jobs whose token still held the lease. The list is in the order of ids, and
--- its callers have no plans but nested loops, which keep it: bulk updates lock in that order too.
-create function videojobs.complete_attempts(settlements jsonb)
-returns table (job_id uuid, run_token bigint, job jsonb)
+-- them. Answers with the verdicts of those whose token still held the lease. The list is in the order
+-- of ids, and its callers have no plans but nested loops, which keep it: bulk updates lock in that order
+-- too.
+create function videojobs.complete_attempts(settlements jsonb) returns jsonb
 language plpgsql set search_path = ''
 as $$
+declare
+  settled jsonb;
 begin
-  return query
   with wish as materialized (
     select w.*
     from jsonb_to_recordset(complete_attempts.settlements) w (
@@ -586,20 +609,22 @@ begin
       processing_time = coalesce(e.processing_seconds, extract(epoch from clock_timestamp() - e.claimed_at))
     from ended e
     where j.id = e.job_id and j.run_token = e.run_token and j.status::text = 'processing'
-    returning j.*
+    returning
+      j.id, j.run_token, j.worker_id, to_jsonb(j) as job,
+      coalesce(e.detail, '{}') || jsonb_build_object(
+        'outputs', jsonb_array_length(j.output_files), 'processing_seconds', j.processing_time,
+        'cancel_was_requested', j.cancel_requested_at is not null) as data
   ), told as (
     insert into public.video_job_events (job_id, type, run_token, worker_id, data)
-    select
-      d.id, 'completed', d.run_token, d.worker_id,
-      coalesce(e.detail, '{}') || jsonb_build_object(
-        'outputs', jsonb_array_length(d.output_files), 'processing_seconds', d.processing_time,
-        'cancel_was_requested', d.cancel_requested_at is not null)
+    select d.id, 'completed', d.run_token, d.worker_id, d.data
     from done d
-    join ended e on e.job_id = d.id
   ), forgotten as (
     delete from videojobs.checkpoints c using done d where c.job_id = d.id
   )
-  select d.id, d.run_token, to_jsonb(d) from done d;
+  select jsonb_agg(jsonb_build_object('job_id', d.id, 'run_token', d.run_token, 'verdict', 'ok', 'job', d.job))
+  into settled
+  from done d;
+  return coalesce(settled, '[]');
 end
 $$;
 
@@ -616,20 +641,19 @@ language plpgsql set search_path = ''
   set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
+  settled jsonb;
   stored public.video_jobs;
 begin
-  return query
-  select 'ok'::public.video_job_verdict, c.job
-  from videojobs.complete_attempts(jsonb_build_array(jsonb_build_object(
-    'job_id', complete_video_job.job_id,
+  settled := videojobs.complete_attempts(jsonb_build_array(jsonb_build_object(
+    'job_id', job_id,
     'run_token', coalesce(
       complete_video_job.run_token,
       (select l.run_token from videojobs.leases l where l.job_id = complete_video_job.job_id)),
-    'output_files', complete_video_job.output_files,
-    'processing_seconds', complete_video_job.processing_seconds,
-    'detail', complete_video_job.detail
-  ))) c;
-  if found then
+    'output_files', output_files, 'processing_seconds', processing_seconds, 'detail', detail)));
+  if settled <> '[]' then
+    verdict := 'ok';
+    job := settled #> '{0,job}';
+    return next;
     return;
   end if;
 
@@ -666,11 +690,7 @@ declare
 begin
   settled := '[]';
   if jsonb_array_length(settlements) > 0 then
-    if exists (
-      select
-      from jsonb_to_recordset(settlements) w (outcome text)
-      where w.outcome is null or w.outcome not in ('completed', 'failed', 'released', 'cancelled')
-    ) then
+    if settlements @? '$[*] ? (!(@.outcome == "completed" || @.outcome == "failed" || @.outcome == "released" || @.outcome == "cancelled"))' then
       raise exception using
         errcode = 'VJ004', message = 'settlements: each outcome is completed, failed, released or cancelled';
     end if;
@@ -686,10 +706,9 @@ begin
       join public.video_jobs j on j.id = w.job_id
       for no key update of j;
     end if;
-    select coalesce(jsonb_agg(jsonb_build_object(
-      'job_id', c.job_id, 'run_token', c.run_token, 'verdict', 'ok', 'job', c.job)), '[]')
-    into settled
-    from videojobs.complete_attempts(jsonb_path_query_array(settlements, '$[*] ? (@.outcome == "completed")')) c;
+    settled := videojobs.complete_attempts(jsonb_path_query_array(settlements, '$[*] ? (@.outcome == "completed")'));
+  end if;
+  if jsonb_array_length(settled) < jsonb_array_length(settlements) then
     for wish in
       select w.*
       from jsonb_to_recordset(settlements) w (
@@ -717,18 +736,17 @@ begin
         'job_id', wish.job_id, 'run_token', wish.run_token, 'verdict', reply.verdict, 'job', reply.job);
     end loop;
   end if;
+  leased := '[]';
   if claim is not null then
-    select jsonb_agg(to_jsonb(l)) into leased
+    select c.* into wish
     from jsonb_to_record(claim) c (
       worker text, claim_key uuid, queues text[], pipelines text[], job_limit integer,
       lease_seconds double precision, hard_limit_seconds double precision
-    )
-    cross join lateral public.claim_video_jobs(
-      c.worker, c.claim_key, coalesce(c.queues, array['default']), c.pipelines, coalesce(c.job_limit, 1),
-      coalesce(c.lease_seconds, 60), c.hard_limit_seconds
-    ) l;
+    );
+    leased := videojobs.claim_jobs(
+      wish.worker, wish.claim_key, coalesce(wish.queues, array['default']), wish.pipelines, wish.job_limit,
+      coalesce(wish.lease_seconds, 60), wish.hard_limit_seconds);
   end if;
-  leased := coalesce(leased, '[]');
   return next;
 end
 $$;
@@ -1206,6 +1224,7 @@ grant execute on function
   videojobs.lock_of_limit(text, text),
   videojobs.choose_within_limits(text[], text[], timestamptz, boolean),
   videojobs.claim_ready(text, uuid, text[], text[], integer, double precision, double precision, boolean),
+  videojobs.claim_jobs(text, uuid, text[], text[], integer, double precision, double precision),
   videojobs.is_fair(text),
   videojobs.complete_attempts(jsonb),
   videojobs.retry_delay(public.video_jobs)

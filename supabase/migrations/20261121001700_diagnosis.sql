@@ -314,9 +314,26 @@ exception
 end
 $$;
 
--- For how long the job has been due that waits longest: one probe of the queue's index for each queue,
+-- Workers that are alive, and what they said that they run.
+create function videojobs.live_workers() returns table (worker_id text, facts jsonb)
+language sql stable set search_path = ''
+as $$
+  select w.worker_id, w.facts from videojobs.workers w where w.seen_at > clock_timestamp() - interval '2 minutes'
+  union all
+  select distinct l.worker_id, '{}'::jsonb
+  from videojobs.leases l
+  where l.expires_at > clock_timestamp()
+    and not exists (
+      select
+      from videojobs.workers w
+      where w.worker_id = l.worker_id and w.seen_at > clock_timestamp() - interval '2 minutes'
+    )
+$$;
+
+-- The queues and pipelines whose jobs have been due for the longest time, and whether a live worker runs
+-- them; one that has not said what it runs may run all. One probe of the queue's index for each queue,
 -- priority and pipeline that has queued jobs, up to a thousand of them.
-create function videojobs.longest_wait_seconds() returns double precision
+create function videojobs.waiting() returns jsonb
 language sql stable set search_path = '' set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
 as $$
   with recursive lane as (
@@ -356,10 +373,25 @@ as $$
       )
       limit 1
     ) next
-  ), looked_at as (
-    select l.run_at from lane l limit 1000
+  ), waiting as (
+    select
+      l.queue, l.pipeline,
+      extract(epoch from clock_timestamp() - min(l.run_at))::double precision as seconds,
+      exists (
+        select
+        from videojobs.live_workers() w
+        where coalesce(w.facts -> 'queues' ? l.queue, true) and coalesce(w.facts -> 'pipelines' ? l.pipeline, true)
+      ) as is_served
+    from (select first.* from lane first limit 1000) l
+    group by l.queue, l.pipeline
+    having min(l.run_at) < clock_timestamp()
+    order by 4, 3 desc
+    limit 20
   )
-  select extract(epoch from clock_timestamp() - min(l.run_at))::double precision from looked_at l
+  select coalesce(
+    jsonb_agg(jsonb_build_object('queue', w.queue, 'pipeline', w.pipeline, 'seconds', w.seconds, 'is_served', w.is_served)),
+    '[]')
+  from waiting w
 $$;
 
 -- Definer, since other roles' sessions, the catalog of pg_cron and default partitions are not for services.
@@ -382,15 +414,8 @@ as $$
     'is_exposed', videojobs.is_exposed(),
     'histories', videojobs.histories(),
     'upkeep_schedule', videojobs.upkeep_schedule(),
-    'workers_seen', (
-      select count(*)
-      from (
-        select w.worker_id from videojobs.workers w where w.seen_at > clock_timestamp() - interval '2 minutes'
-        union
-        select l.worker_id from videojobs.leases l where l.expires_at > clock_timestamp()
-      ) worker
-    ),
-    'longest_wait_seconds', videojobs.longest_wait_seconds()
+    'workers_seen', (select count(*) from videojobs.live_workers()),
+    'waiting', videojobs.waiting()
   )
 $$;
 
@@ -407,7 +432,7 @@ as $$ select n.number from generate_series(1, least(row_count, 10000)) n (number
 revoke all on function
   videojobs.vacuum_blockers(), videojobs.hot_tables(), videojobs.has_own_teams(), videojobs.index_faults(),
   videojobs.wide_grants(), videojobs.unguarded_relations(), videojobs.is_exposed(), videojobs.histories(),
-  videojobs.upkeep_schedule(), videojobs.longest_wait_seconds(), videojobs.diagnosis(),
+  videojobs.upkeep_schedule(), videojobs.live_workers(), videojobs.waiting(), videojobs.diagnosis(),
   public.diagnose_video_jobs(), public.probe_video_job_rows(integer)
 from public, anon, authenticated, service_role;
 grant execute on function

@@ -10,6 +10,7 @@ from uuid import UUID
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
 from parts import Parts, postgres15
 from videojobs import PermissionDeniedError, Settings, VideoJobManager, calls, diagnosis
@@ -472,8 +473,8 @@ def test_rows_without_a_month_are_noted(examine: Examine):
     assert found == "public.video_job_events has 1 rows of months without a table"
 
 
-def test_jobs_that_wait_without_a_worker_are_noted(manager: VideoJobManager, sql):
-    """The one that waits longest is found behind delayed jobs, in whatever queue it is."""
+def test_jobs_that_no_live_worker_runs_are_noted(manager: VideoJobManager, sql):
+    """Found behind delayed jobs, whatever the queue: workers that run something else do not help."""
     manager.create_job(user_id=USER)
     for queue in ("films", "shorts"):
         manager.create_job(user_id=USER, queue=queue, priority=3)
@@ -483,18 +484,41 @@ def test_jobs_that_wait_without_a_worker_are_noted(manager: VideoJobManager, sql
         "update public.video_jobs set run_at = now() - interval '1 hour' where queue = 'shorts' and priority = 3"
     )
 
+    def told_with(facts):
+        sql.execute("delete from videojobs.workers")
+        sql.execute(
+            "insert into videojobs.workers (worker_id, facts) values ('worker-1', %s)",
+            (Jsonb(facts),),
+        )
+        return worth_telling(manager.doctor())
+
     alone = worth_telling(manager.doctor())
-    sql.execute("insert into videojobs.workers (worker_id) values ('worker-1')")
-    with_a_worker = worth_telling(manager.doctor())
 
     assert alone == [
         (
             "workers",
-            "0 seen in the last two minutes, and a job has been due for 60 min",
-            "Start `videojobs worker`.",
+            "0 seen in the last two minutes; none of them runs clips in queue shorts, where a job "
+            "has been due for 60 min",
+            "Start `videojobs worker -q shorts`; pipelines of your own need a worker of your own.",
         )
     ]
-    assert with_a_worker == []
+    both = ["clips", "renditions"]
+    assert len(told_with({"queues": ["default"], "pipelines": both})) == 1
+    assert len(told_with({"queues": ["shorts"], "pipelines": ["renditions"]})) == 1
+    assert told_with({"queues": ["default", "shorts"], "pipelines": both}) == []
+    assert told_with({"queues": {"default": 2, "shorts": 1}, "pipelines": both}) == []
+    assert told_with({}) == []  # it has not said what it runs
+
+
+def test_a_claimer_that_says_nothing_of_itself_may_run_everything(manager: VideoJobManager, sql):
+    """A script that claims by hand has no row among the workers."""
+    for _ in range(2):
+        manager.create_job(user_id=USER)
+    sql.execute("update public.video_jobs set run_at = now() - interval '1 hour'")
+
+    manager.claim_jobs("script")
+
+    assert worth_telling(manager.doctor()) == []
 
 
 def test_delayed_jobs_do_not_wait(manager: VideoJobManager):

@@ -550,6 +550,16 @@ def test_a_refused_source_url_shows_no_secret(source_url: str):
     assert "a.mp4" in str(error)
 
 
+def test_a_first_wait_longer_than_the_longest_is_refused():
+    """The database would have to guess which of the two was meant."""
+    error = refused(
+        lambda manager: manager.create_job(user_id=ADA, retry_base_seconds=60, retry_cap_seconds=30)
+    )
+
+    assert "retry_base_seconds (60)" in str(error)
+    assert "retry_cap_seconds (30)" in str(error)
+
+
 def test_a_refused_pair_shows_no_secret():
     """A rule over several fields does not print the whole job."""
     error = refused(

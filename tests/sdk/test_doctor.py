@@ -42,7 +42,7 @@ FACTS = {
     "histories": [],
     "upkeep_schedule": "absent",
     "workers_seen": 1,
-    "longest_wait_seconds": None,
+    "waiting": [],
 }
 SLOT = {
     "kind": "replication slot",
