@@ -440,7 +440,7 @@ declare
   -- is not due yet, and delayed jobs never slow a claim.
   moment timestamptz := clock_timestamp();
   chosen uuid[] := array[]::uuid[];
-  leases jsonb := '[]';
+  leases jsonb := '[]'::jsonb;
   queue_name text;
 begin
   if not exists (
