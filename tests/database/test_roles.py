@@ -909,6 +909,7 @@ CALLABLE = {
         videojobs.check_owners
         videojobs.choose_jobs
         videojobs.choose_within_limits
+        videojobs.claim_jobs
         videojobs.claim_ready
         videojobs.complete_attempts
         videojobs.condition
