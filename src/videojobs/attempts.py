@@ -18,6 +18,7 @@ from videojobs.errors import (
     ProcessingError,
     VideoJobsError,
 )
+from videojobs.kept_segments import KeptSegments
 from videojobs.media.workspace import folder_within
 from videojobs.models import Beat, Lease, OutputFile, VideoJob
 from videojobs.outcomes import (
@@ -35,7 +36,7 @@ from videojobs.processor import ProcessingResult, VideoProcessor
 from videojobs.storage import Storage
 
 _OUTPUT_PATH = re.compile(
-    r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/+(?:\./+)*[0-9]+/", re.IGNORECASE
+    r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/+(?:\./+)*[0-9]+(?:\.segments)?/", re.IGNORECASE
 )
 
 logger = logging.getLogger("videojobs.worker")
@@ -63,6 +64,7 @@ class Attempt:
         self._progress: Progress | None = None
         self._told: tuple[int, str] | None = None
         self._checkpoint: Mapping[str, Any] | None = None
+        self._saved = lease.checkpoint
 
     def end(self, outcome: Cancelled | Released | Abandoned) -> None:
         """Stop the work. A lost lease outweighs every other reason, for it forbids to write."""
@@ -90,7 +92,13 @@ class Attempt:
         finds it as its lease's ``checkpoint``.
         """
         with self._lock:
-            self._checkpoint = checkpoint
+            self._checkpoint = self._saved = checkpoint
+
+    @property
+    def checkpoint(self) -> Mapping[str, Any] | None:
+        """What was saved last, by this attempt or one before it."""
+        with self._lock:
+            return self._saved
 
     def has_news(self) -> bool:
         """Whether a whole percent or a stage went by since the last beat, or a checkpoint waits."""
@@ -178,6 +186,7 @@ def _completed(
             output_dir=folder / "outputs",
             on_progress=attempt.note,
             cancel=attempt.stop,
+            keeper=KeptSegments(attempt, storage),
         )
         if attempt.stopped_with is not None:
             return attempt.stopped_with

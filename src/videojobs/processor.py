@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from videojobs.errors import ProcessingCancelledError, ProcessingError
-from videojobs.media.execution import Execution, MadeOutput
+from videojobs.media.execution import Execution, MadeOutput, SegmentKeeper
 from videojobs.media.ffmpeg import find_ffmpeg, inspect_ffmpeg
 from videojobs.media.inspector import Inspector
 from videojobs.media.workspace import attempt_folder, sweep_stale_folders, work_root
@@ -142,12 +142,14 @@ class VideoProcessor:
         output_dir: Path | str,
         on_progress: Callable[[Progress], None] | None = None,
         cancel: threading.Event | None = None,
+        keeper: SegmentKeeper | None = None,
     ) -> ProcessingResult:
         """All planned files are in *output_dir*, verified; or an error is raised and none is.
 
         *on_progress* is called from the threads that watch ffmpeg, one call at a time; what it
         raises ends the work and is raised here. Setting *cancel* ends ffmpeg within 2 seconds.
-        Files of the same names are replaced.
+        Files of the same names are replaced. A *keeper* keeps the segments of long films, and gives
+        back those that an earlier call with the same source and settings had finished.
 
         Raises:
             ProcessingError: See its `code`, `retryable` and `advice`.
@@ -175,6 +177,7 @@ class VideoProcessor:
                 inspector=inspector,
                 should_stop=should_stop,
                 report=report,
+                keeper=keeper,
             )
             made = execution.perform()
             if should_stop():
@@ -296,6 +299,7 @@ __all__ = [
     "ProcessingResult",
     "ProcessingSettings",
     "Progress",
+    "SegmentKeeper",
     "SourceFacts",
     "SourceLimits",
     "VideoProcessor",

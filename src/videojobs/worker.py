@@ -26,6 +26,7 @@ from videojobs.duties import Duty
 from videojobs.errors import ConfigurationError, SupabaseConnectionError, VideoJobsError
 from videojobs.heartbeats import Heartbeats
 from videojobs.identity import new_key, worker_name
+from videojobs.kept_segments import remove_segments
 from videojobs.manager import VideoJobManager
 from videojobs.media.workspace import attempt_folder, sweep_stale_folders, work_root
 from videojobs.models import Lease, SettledAttempt, Verdict, VideoJob
@@ -387,6 +388,8 @@ class Worker:
     def _finish(self, attempt: Attempt, outcome: Outcome, job: VideoJob | None) -> None:
         self._in_hand.discard(attempt)
         self._heartbeats.forget(attempt)
+        if job is not None and job.status.is_final:
+            remove_segments(attempt, self._storage)
         self._tell("settled", attempt.lease, outcome, job)
 
     def _settle_alone(self, attempt: Attempt, outcome: Outcome) -> None:

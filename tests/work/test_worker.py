@@ -587,7 +587,7 @@ def test_a_worker_without_its_storage_claims_nothing(manager, tmp_path, create):
 class Endless(VideoProcessor):
     """Works without end and without progress, so that nothing but an order makes a beat come early."""
 
-    def process(self, source, settings, *, output_dir, on_progress=None, cancel=None):
+    def process(self, source, settings, *, output_dir, on_progress=None, cancel=None, keeper=None):
         cancel.wait()
         raise ProcessingCancelledError
 
@@ -661,7 +661,9 @@ def test_a_checkpoint_is_there_for_the_next_attempt(manager, database, storage, 
     found: list[object] = []
 
     class Saves(VideoProcessor):
-        def process(self, source, settings, *, output_dir, on_progress=None, cancel=None):
+        def process(
+            self, source, settings, *, output_dir, on_progress=None, cancel=None, keeper=None
+        ):
             (attempt,) = worker._in_hand
             found.append(attempt.lease.checkpoint)
             attempt.save({"segment": len(found)})

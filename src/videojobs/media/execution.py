@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import threading
 import time
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from videojobs.errors import ProcessingCancelledError, ProcessingError
 from videojobs.media.runner import RunLimits, RunReport, run_ffmpeg
@@ -27,10 +28,12 @@ from videojobs.pipelines.progress import Progress, ProgressBlock, ProgressTracke
 from videojobs.pipelines.verification import OutputFacts, output_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from videojobs.media.inspector import Inspector
+
+logger = logging.getLogger("videojobs.processor")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,26 @@ class MadeOutput:
     facts: OutputFacts
     sha256: str
     loudness: Loudness | None
+
+
+class SegmentKeeper(Protocol):
+    """Keeps finished segments where a successor of this attempt finds them."""
+
+    def keep(self, key: str, name: str, files: Mapping[str, Path]) -> None:
+        """The segment's files are safe. They may still be read at their paths.
+
+        Raises:
+            ProcessingError: They are not; the work goes on without.
+        """
+        ...
+
+    def restore(self, key: str, name: str, files: Mapping[str, Path]) -> bool:
+        """Whether the segment was kept under the same *key*; then its files are at these paths.
+
+        Raises:
+            ProcessingError: It was, but cannot be had now; it is made again.
+        """
+        ...
 
 
 class Execution:
@@ -56,8 +79,10 @@ class Execution:
         inspector: Inspector,
         should_stop: Callable[[], bool],
         report: Callable[[Progress], None],
+        keeper: SegmentKeeper | None = None,
     ) -> None:
         self._plan = plan
+        self._keeper = keeper
         self._ffmpeg = ffmpeg
         self._folder = folder
         self._inspector = inspector
@@ -81,28 +106,66 @@ class Execution:
             ProcessingError: The first failure; the other runs were ended.
             ProcessingCancelledError: It was to stop.
         """
-        with ThreadPoolExecutor(self._plan.concurrency, thread_name_prefix="encode") as pool:
-            futures = [pool.submit(self._perform_run, run) for run in self._plan.runs]
-            try:
-                wait(futures, return_when=FIRST_EXCEPTION)
-            finally:
-                if not all(_succeeded(future) for future in futures):
-                    self._abort.set()
-        return tuple(made for outputs in _results(futures) for made in outputs)
+        made = [*self._perform_all(self._plan.runs), *self._perform_all(self._plan.joins)]
+        return tuple(each for each in made if each.planned.part_of is None)
 
     def finish(self) -> None:
         """The files have their final names: tell it."""
         self._tell(self._tracker.finished(time.monotonic()))
 
+    def _perform_all(self, runs: Sequence[PlannedRun]) -> list[MadeOutput]:
+        with ThreadPoolExecutor(self._plan.concurrency, thread_name_prefix="encode") as pool:
+            futures = [pool.submit(self._perform_run, run) for run in runs]
+            try:
+                wait(futures, return_when=FIRST_EXCEPTION)
+            finally:
+                if not all(_succeeded(future) for future in futures):
+                    self._abort.set()
+        return [made for outputs in _results(futures) for made in outputs]
+
     def _perform_run(self, run: PlannedRun) -> tuple[MadeOutput, ...]:
+        if run.is_segment and (restored := self._restored(run)):
+            self._advance(lambda: self._tracker.restored(run))
+            return restored
+        made = self._make(run)
+        if run.is_segment:
+            self._keep(run)
+        self._advance(lambda: self._tracker.verified(run))
+        return made
+
+    def _make(self, run: PlannedRun) -> tuple[MadeOutput, ...]:
+        for each in run.lists:
+            (self._folder / each.file_name).write_text(each.text)
         gain_db = self._measured_gain(run, run.loudness) if run.loudness else 0.0
         report = self._encode(run, run.arguments, gain_db)
         if report.damaged_frames and run.arguments_from_start:
             report = self._encode(run, run.arguments_from_start, gain_db)
         self._judge_damage(run, report)
-        made = tuple(self._verified(run, output) for output in run.outputs)
-        self._advance(lambda: self._tracker.verified(run))
-        return made
+        return tuple(self._verified(run, output) for output in run.outputs)
+
+    def _restored(self, run: PlannedRun) -> tuple[MadeOutput, ...]:
+        """The segment of an earlier attempt, if it was kept and is all that it should be."""
+        if self._keeper is None or self._must_stop():
+            return ()
+        try:
+            found = self._keeper.restore(self._plan.segments_key, run.name, self._files(run))
+            return tuple(self._verified(run, output) for output in run.outputs) if found else ()
+        except ProcessingError as error:
+            logger.warning("%s was kept but cannot be used, it is made again: %s", run.name, error)
+            for path in self._files(run).values():
+                path.unlink(missing_ok=True)
+            return ()
+
+    def _keep(self, run: PlannedRun) -> None:
+        if self._keeper is None or self._must_stop():
+            return
+        try:
+            self._keeper.keep(self._plan.segments_key, run.name, self._files(run))
+        except ProcessingError as error:
+            logger.warning("%s could not be kept for a later attempt: %s", run.name, error)
+
+    def _files(self, run: PlannedRun) -> dict[str, Path]:
+        return {output.file_name: self._folder / output.part_name for output in run.outputs}
 
     def _encode(self, run: PlannedRun, arguments: tuple[str, ...], gain_db: float) -> RunReport:
         return self._run(

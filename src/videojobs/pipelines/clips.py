@@ -27,7 +27,15 @@ from videojobs.pipelines.graphs import (
     encode_arguments,
     measure_arguments,
 )
-from videojobs.pipelines.plan import LoudnessGoal, Machine, Plan, PlannedOutput, PlannedRun
+from videojobs.pipelines.plan import (
+    LoudnessGoal,
+    Machine,
+    Plan,
+    PlannedOutput,
+    PlannedRun,
+    runs_at_once,
+)
+from videojobs.pipelines.segments import LEAD_SECONDS, WITHOUT_INDEX
 from videojobs.pipelines.source import SourceFacts, SourceLimits, VideoFacts, usable_video
 from videojobs.pipelines.warnings import source_warnings
 from videojobs.profiles import ENHANCEMENTS, PRESETS, PlatformProfile
@@ -41,14 +49,6 @@ if TYPE_CHECKING:
 USUAL_CLIP_SECONDS = 15.0
 
 _FULL_FRAME_PIXELS = 1080 * 1920
-
-#: Streams made to be broadcast. They have no index, so ffmpeg seeks by time alone and lands behind
-#: the keyframe that it needs: 27 s gave the picture of 30 s, and the gap a frozen one.
-_WITHOUT_INDEX = frozenset({"mpegts", "mpeg"})
-
-#: How far before a clip such a stream is read: beyond the usual groups of pictures of 2 to 12 s,
-#: with room for a rare one of 25 s. What comes too early is decoded and trimmed.
-_LEAD_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def plan_clips(
     """
     video = usable_video(facts, limits)
     windows = choose_windows(facts.duration_seconds, settings)
-    concurrency = _concurrency(machine, len(windows))
+    concurrency = runs_at_once(machine, len(windows))
     frame = _clip_frame(video, settings, machine, concurrency)
     return Plan(
         pipeline=settings.pipeline,
@@ -165,11 +165,6 @@ def _rate_warnings(
         f"{settings.platform.name} takes {settings.platform.min_frame_rate} or more: each is "
         f"shown {times} times, at {float(frame.rate):g}",
     )
-
-
-def _concurrency(machine: Machine, clips: int) -> int:
-    """Two at a time with one thread each beat one with two threads by 12 %; beyond, half the cores."""
-    return max(1, min(clips, max(min(machine.cores, 2), machine.cores // 2)))
 
 
 def _clip_frame(
@@ -267,9 +262,9 @@ def _seeking_arguments(
     frame: _ClipFrame,
 ) -> tuple[str, ...]:
     start = source.start_seconds
-    if start is None or facts.container not in _WITHOUT_INDEX:
+    if start is None or facts.container not in WITHOUT_INDEX:
         return _encode_arguments(source, output, settings, frame)
-    lead = min(start, _LEAD_SECONDS)
+    lead = min(start, LEAD_SECONDS)
     return _trimmed_arguments(source, output, settings, frame, lead_seconds=lead)
 
 

@@ -142,14 +142,14 @@ def mp4_options(
         "bf": 2,
         "g": max(1, round(rate * Fraction(keyframe_seconds))),
         "flags:v": "+cgop",
-        "map_metadata": -1,
-        "map_chapters": -1,
-        "movflags": "+faststart+negative_cts_offsets",
-        "use_editlist": 0,
-        "t": duration_seconds,
-        "f": "mp4",
+        **_container_options(duration_seconds),
     }
     return options | ({"threads:v": threads} if threads else {})
+
+
+def copy_options(*, duration_seconds: float) -> dict[str, str | int | float]:
+    """Pictures that are encoded already, in an MP4 like that of `mp4_options`."""
+    return {"c:v": "copy", **_container_options(duration_seconds)}
 
 
 def aac_options(bitrate_kbps: int) -> Options:
@@ -163,6 +163,17 @@ def clock_options(clock_name: str) -> Options:
     ``-progress`` knows only the most advanced output. ffmpeg 6 and later.
     """
     return {"stats_mux_pre:v": f"file:{clock_name}", "stats_mux_pre_fmt:v": "{t}"}
+
+
+def _container_options(duration_seconds: float) -> Options:
+    return {
+        "map_metadata": -1,
+        "map_chapters": -1,
+        "movflags": "+faststart+negative_cts_offsets",
+        "use_editlist": 0,
+        "t": duration_seconds,
+        "f": "mp4",
+    }
 
 
 def _scale_in_bt709(video: VideoFacts, width: int, height: int) -> Filter:

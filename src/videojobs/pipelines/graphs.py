@@ -49,6 +49,13 @@ HOSTILE_INPUT: Options = {
     "max_streams": 64,
 }
 
+#: A list of segments that we wrote ourselves. Without a list of formats the demuxer would guess at them.
+_OWN_LIST: Options = {
+    "f": "concat",
+    "protocol_whitelist": "file",
+    "format_whitelist": "concat,mov,mp4,m4a,3gp,3g2,mj2",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Filter:
@@ -98,6 +105,32 @@ def encode_arguments(
     outputs = [
         ffmpeg.output(picture, *sound, f"file:{branch.file_name}", **branch.options)
         for picture, sound, branch in zip(pictures, sounds, branches, strict=True)
+    ]
+    return _compiled(ffmpeg, outputs, _LOG_WARNINGS)
+
+
+def join_arguments(
+    source: SourceInput,
+    *,
+    lists: Sequence[str],
+    audio: Sequence[Filter],
+    branches: Sequence[Branch],
+) -> tuple[str, ...]:
+    """The pictures of each list of segments, copied, with the source's sound encoded beside them.
+
+    The sound is encoded once for the whole title: an encoder that begins anew at each segment leaves
+    a click there.
+    """
+    ffmpeg = _ffmpeg()
+    sounds = _sounds(_input(ffmpeg, source), source, audio, branches)
+    outputs = [
+        ffmpeg.output(
+            ffmpeg.input(f"file:{name}", **_OWN_LIST)["v"],
+            *sound,
+            f"file:{branch.file_name}",
+            **branch.options,
+        )
+        for name, sound, branch in zip(lists, sounds, branches, strict=True)
     ]
     return _compiled(ffmpeg, outputs, _LOG_WARNINGS)
 

@@ -6,6 +6,8 @@ holds the source as `SOURCE_NAME`; so it can be compared, stored and run anywher
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -53,6 +55,11 @@ class PlannedOutput:
     """Longest allowed distance between two keyframes."""
     source_start_seconds: float | None = None
     source_end_seconds: float | None = None
+    part_of: str | None = None
+    """The name of the output that this is a segment of; ``None`` for a whole one."""
+
+    has_exact_frames: bool = False
+    """Whether not one frame may lack: what follows would be shifted."""
 
     @property
     def part_name(self) -> str:
@@ -68,6 +75,20 @@ class PlannedOutput:
     def frame_count(self) -> int:
         """How many frames the file should hold."""
         return round(self.duration_seconds * (self.frame_rate or 0))
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentList:
+    """A script for ffmpeg's concat demuxer, with our own short names only."""
+
+    file_name: str
+    segments: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """What the file holds."""
+        lines = (f"file '{name}'" for name in self.segments)
+        return "\n".join(("ffconcat version 1.0", *lines, ""))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +122,10 @@ class PlannedRun:
     loudness: LoudnessGoal | None = None
     has_clocks: bool = False
     """Whether each output's progress can be read from its own clock file."""
+    is_segment: bool = False
+    """Whether its files are segments, which are kept for a successor and joined in the end."""
+    lists: tuple[SegmentList, ...] = ()
+    """What a joining run reads."""
 
     @property
     def frame_count(self) -> int:
@@ -124,19 +149,32 @@ class Plan:
 
     pipeline: str
     runs: tuple[PlannedRun, ...]
+    joins: tuple[PlannedRun, ...] = ()
+    """What begins when all runs are done."""
     concurrency: int = 1
     """How many runs go on at the same time."""
     warnings: tuple[str, ...] = ()
 
     @property
+    def steps(self) -> tuple[PlannedRun, ...]:
+        """Every run, and then what joins their files."""
+        return (*self.runs, *self.joins)
+
+    @property
     def outputs(self) -> tuple[PlannedOutput, ...]:
         """Every file that will be there in the end, in order."""
-        return tuple(output for run in self.runs for output in run.outputs)
+        return tuple(output for run in self.steps if not run.is_segment for output in run.outputs)
 
     @property
     def cost_seconds(self) -> float:
         """An estimate of the CPU time of all runs."""
-        return sum(run.cost_seconds for run in self.runs)
+        return sum(run.cost_seconds for run in self.steps)
+
+    @property
+    def segments_key(self) -> str:
+        """Names what the segments are: those of an equal key can be used for this plan."""
+        told = [[run.name, *run.arguments] for run in self.runs if run.is_segment]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
     def commands(
         self, ffmpeg: str = "ffmpeg", *, gain_db: float = 0.0
@@ -144,9 +182,14 @@ class Plan:
         """The bare command lines, in order, to be run in a folder that holds `SOURCE_NAME`."""
         return tuple(
             (ffmpeg, *with_gain(arguments, gain_db))
-            for run in self.runs
+            for run in self.steps
             for arguments in _all_arguments(run)
         )
+
+
+def runs_at_once(machine: Machine, runs: int) -> int:
+    """Two at a time with one thread each beat one with two threads by 12 %; beyond, half the cores."""
+    return max(1, min(runs, max(min(machine.cores, 2), machine.cores // 2)))
 
 
 def with_gain(arguments: tuple[str, ...], gain_db: float) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from videojobs.pipelines.plan import Plan, PlannedRun
+    from videojobs.pipelines.plan import Plan, PlannedOutput, PlannedRun
 
 #: Shares of one run's progress, from measured costs: loudness 4 %, cheap verification about 2 %.
 _MEASURE_SHARE = 0.04
@@ -26,7 +26,7 @@ class Progress:
 
     percent: int
     stage: str
-    """``probing``, ``encoding``, ``verifying``, ``publishing`` or ``done``."""
+    """``probing``, ``encoding``, ``verifying``, ``joining``, ``publishing`` or ``done``."""
     detail: Mapping[str, int] = field(default_factory=dict[str, int])
     """Percent by output name, such as ``{"clip_01": 40}``."""
     speed: float | None = None
@@ -130,10 +130,14 @@ class ProgressTracker:
     def __init__(self, plan: Plan, *, started_at: float) -> None:
         self._plan = plan
         self._started_at = started_at
-        self._fractions: dict[str, float] = {run.name: 0.0 for run in plan.runs}
+        self._fractions: dict[str, float] = {run.name: 0.0 for run in plan.steps}
         self._encoded_seconds: dict[str, float] = {}
         self._verified: set[str] = set()
+        self._restored_share = 0.0
         self._detail: dict[str, int] = {output.name: 0 for output in plan.outputs}
+        self._segment_seconds: dict[str, dict[str, float]] = {}
+        """How much of each output's segments is done, by their names."""
+        self._whole_seconds = {output.name: output.duration_seconds for output in plan.outputs}
         self._percent = _PROBED
 
     def measured(self, run: PlannedRun) -> None:
@@ -144,31 +148,38 @@ class ProgressTracker:
         """Each output of the run has come so far."""
         done = {name: _fraction(value, run.duration_seconds) for name, value in seconds.items()}
         before = _measure_share(run)
-        mean = sum(done.values()) / len(done)
+        mean = sum(done.values()) / max(len(done), 1)
         self._raise(run, before + mean * (1 - before - _VERIFY_SHARE))
-        self._encoded_seconds[run.name] = mean * run.duration_seconds
-        for name, value in done.items():
-            self._raise_detail(name, int(value * _VERIFIED))
+        if run not in self._plan.joins:
+            self._encoded_seconds[run.name] = mean * run.duration_seconds
+        for output in run.outputs:
+            self._note(output, done.get(output.name, 0.0))
 
     def verified(self, run: PlannedRun) -> None:
         """The run's files are all that they should be."""
         self._raise(run, 1.0)
         self._verified.add(run.name)
         for output in run.outputs:
-            self._raise_detail(output.name, 100)
+            self._note(output, 1.0, is_verified=True)
+
+    def restored(self, run: PlannedRun) -> None:
+        """An earlier attempt had made the run's files."""
+        self.verified(run)
+        self._restored_share += run.cost_seconds / max(self._plan.cost_seconds, 1e-9)
 
     def now(self, now: float) -> Progress:
         """The state of things."""
-        total = sum(run.cost_seconds * self._fractions[run.name] for run in self._plan.runs)
+        total = sum(run.cost_seconds * self._fractions[run.name] for run in self._plan.steps)
         share = total / max(self._plan.cost_seconds, 1e-9)
         self._percent = max(self._percent, int(_PROBED + share * (_VERIFIED - _PROBED)))
         elapsed = max(now - self._started_at, 1e-6)
+        worked = share - self._restored_share
         return Progress(
             percent=self._percent,
             stage=self._stage(),
             detail=dict(self._detail),
             speed=round(sum(self._encoded_seconds.values()) / elapsed, 2) or None,
-            eta_seconds=round(elapsed * (1 - share) / share, 1) if share > 0.02 else None,
+            eta_seconds=round(elapsed * (1 - share) / worked, 1) if worked > 0.02 else None,
         )
 
     def finished(self, now: float) -> Progress:
@@ -179,14 +190,25 @@ class ProgressTracker:
         )
 
     def _stage(self) -> str:
-        if len(self._verified) == len(self._plan.runs):
+        waiting = [run for run in self._plan.steps if run.name not in self._verified]
+        if not waiting:
             return "publishing"
-        waiting = [run for run in self._plan.runs if run.name not in self._verified]
+        if all(run in self._plan.joins for run in waiting):
+            return "joining"
         encoded = all(self._fractions[run.name] >= 1 - _VERIFY_SHARE - 1e-9 for run in waiting)
         return "verifying" if encoded else "encoding"
 
     def _raise(self, run: PlannedRun, fraction: float) -> None:
         self._fractions[run.name] = max(self._fractions[run.name], fraction)
+
+    def _note(self, output: PlannedOutput, fraction: float, *, is_verified: bool = False) -> None:
+        if output.part_of is None:
+            self._raise_detail(output.name, 100 if is_verified else int(fraction * _VERIFIED))
+            return
+        segments = self._segment_seconds.setdefault(output.part_of, {})
+        segments[output.name] = fraction * output.duration_seconds
+        share = _fraction(sum(segments.values()), self._whole_seconds[output.part_of])
+        self._raise_detail(output.part_of, int(share * _VERIFIED))
 
     def _raise_detail(self, name: str, percent: int) -> None:
         self._detail[name] = max(self._detail[name], percent)

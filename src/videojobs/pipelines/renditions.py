@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from videojobs.pipelines.encoding import (
     aac_options,
     clock_options,
+    copy_options,
     denoised,
     improved,
     mp4_options,
@@ -21,11 +22,28 @@ from videojobs.pipelines.framing import Rung, ladder
 from videojobs.pipelines.graphs import (
     Branch,
     Filter,
+    Options,
     SourceInput,
     encode_arguments,
+    join_arguments,
     measure_arguments,
 )
-from videojobs.pipelines.plan import LoudnessGoal, Machine, Plan, PlannedOutput, PlannedRun
+from videojobs.pipelines.plan import (
+    LoudnessGoal,
+    Machine,
+    Plan,
+    PlannedOutput,
+    PlannedRun,
+    SegmentList,
+    runs_at_once,
+)
+from videojobs.pipelines.segments import (
+    SHORT_SECONDS,
+    USUAL_SECONDS,
+    Segment,
+    cut_into_segments,
+    segment_input,
+)
 from videojobs.pipelines.source import SourceFacts, SourceLimits, VideoFacts, usable_video
 from videojobs.pipelines.warnings import source_warnings
 from videojobs.profiles import ENHANCEMENTS, PRESETS, RENDITIONS, Rendition
@@ -42,6 +60,17 @@ KEYFRAME_SECONDS = 2.0
 
 _MAX_FRAME_RATE = 60
 
+#: CPU seconds for a second of film that is joined: the sound of four rungs, and every file written twice.
+_JOIN_COST = 0.04
+
+_STILL: Options = {"frames:v": 1, "c:v": "mjpeg", "q:v": 3, "update": 1, "f": "image2"}
+
+#: JPEG has no other colours than full-range BT.601.
+_IN_JPEG_COLOURS = (
+    Filter("scale", {"out_color_matrix": "bt601", "out_range": "full"}),
+    Filter("format", {"pix_fmts": "yuvj420p"}),
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ladder:
@@ -57,6 +86,14 @@ class _Ladder:
     @property
     def duration_seconds(self) -> float:
         return round(self.facts.duration_seconds, 3)
+
+    @property
+    def segment_seconds(self) -> float:
+        """0 for one piece."""
+        wanted = self.settings.segment_seconds
+        if wanted is None:
+            wanted = USUAL_SECONDS if self.duration_seconds > SHORT_SECONDS else 0.0
+        return wanted if self.duration_seconds > 1.5 * wanted else 0.0
 
     @property
     def has_audio(self) -> bool:
@@ -94,11 +131,10 @@ def plan_renditions(
         settings=settings,
         machine=machine,
     )
-    return Plan(
-        pipeline=settings.pipeline,
-        runs=(_run(plan),),
-        warnings=(*_left_out(plan, wanted), *source_warnings(facts, video, settings, machine)),
-    )
+    warnings = (*_left_out(plan, wanted), *source_warnings(facts, video, settings, machine))
+    if plan.segment_seconds:
+        return _in_segments(plan, warnings)
+    return Plan(pipeline=settings.pipeline, runs=(_run(plan),), warnings=warnings)
 
 
 def _left_out(plan: _Ladder, wanted: Sequence[Rendition]) -> tuple[str, ...]:
@@ -111,21 +147,154 @@ def _left_out(plan: _Ladder, wanted: Sequence[Rendition]) -> tuple[str, ...]:
     )
 
 
-def _run(plan: _Ladder) -> PlannedRun:
-    outputs = _outputs(plan)
+def _in_segments(plan: _Ladder, warnings: tuple[str, ...]) -> Plan:
+    """The pictures in segments, as many at once as the cores allow; then all joined, with the sound."""
+    *videos, poster = _outputs(plan)
+    frame_count = round(plan.duration_seconds * plan.rate)
+    segments = cut_into_segments(frame_count, plan.rate, plan.segment_seconds)
+    concurrency = runs_at_once(plan.machine, len(segments))
+    threads = max(1, plan.machine.cores // concurrency) if concurrency > 1 else None
+    return Plan(
+        pipeline=plan.settings.pipeline,
+        runs=tuple(_segment_run(plan, segment, videos, threads) for segment in segments),
+        joins=(_join_run(plan, segments, videos), _poster_run(plan, poster)),
+        concurrency=concurrency,
+        warnings=warnings,
+    )
+
+
+def _segment_run(
+    plan: _Ladder, segment: Segment, videos: Sequence[PlannedOutput], threads: int | None
+) -> PlannedRun:
+    outputs = tuple(_segment_output(plan, segment, output) for output in videos)
+    share = segment.frame_count / round(plan.duration_seconds * plan.rate)
+    return PlannedRun(
+        name=segment.name,
+        arguments=_segment_arguments(plan, segment, outputs, threads),
+        arguments_from_start=_segment_arguments(plan, segment, outputs, threads, from_start=True),
+        outputs=outputs,
+        duration_seconds=outputs[0].duration_seconds,
+        cost_seconds=_cost(plan) * share,
+        has_clocks=plan.has_clocks,
+        is_segment=True,
+    )
+
+
+def _segment_output(plan: _Ladder, segment: Segment, whole: PlannedOutput) -> PlannedOutput:
+    start = float(segment.first_frame / plan.rate)
+    seconds = float(segment.frame_count / plan.rate)
+    name = f"{whole.name}_{segment.number:04}"
+    return replace(
+        whole,
+        name=name,
+        file_name=f"{name}.mp4",
+        part_of=whole.name,
+        has_audio=False,
+        # The source may end a little early, and only there.
+        has_exact_frames=not segment.is_last,
+        duration_seconds=round(seconds, 6),
+        source_start_seconds=round(start, 3),
+        source_end_seconds=round(start + seconds, 3),
+    )
+
+
+def _segment_arguments(
+    plan: _Ladder,
+    segment: Segment,
+    outputs: Sequence[PlannedOutput],
+    threads: int | None,
+    *,
+    from_start: bool = False,
+) -> tuple[str, ...]:
+    read = segment_input(
+        segment, plan.facts, rate=plan.rate, threads=threads, from_start=from_start
+    )
+    branches = [
+        _rung_branch(plan, rung, output, is_top=place == 0, threads=threads)
+        for place, (rung, output) in enumerate(zip(plan.rungs, outputs, strict=True))
+    ]
+    return encode_arguments(read.source, video=_head(plan, read.trim), audio=(), branches=branches)
+
+
+def _join_run(
+    plan: _Ladder, segments: Sequence[Segment], videos: Sequence[PlannedOutput]
+) -> PlannedRun:
+    source = _source(plan)
+    lists = tuple(
+        SegmentList(
+            f"{output.name}.list",
+            tuple(_segment_output(plan, segment, output).part_name for segment in segments),
+        )
+        for output in videos
+    )
+    branches = [
+        Branch(
+            file_name=output.part_name,
+            options={
+                **copy_options(duration_seconds=output.duration_seconds),
+                **(aac_options(rung.audio_bitrate_kbps) if output.has_audio else {}),
+            },
+            has_audio=output.has_audio,
+        )
+        for rung, output in zip(plan.rungs, videos, strict=True)
+    ]
+    return PlannedRun(
+        name="join",
+        arguments=join_arguments(
+            source,
+            lists=[each.file_name for each in lists],
+            audio=_sound(plan),
+            branches=branches,
+        ),
+        outputs=tuple(videos),
+        duration_seconds=plan.duration_seconds,
+        cost_seconds=_JOIN_COST * plan.duration_seconds,
+        loudness=_loudness(plan, source),
+        lists=lists,
+    )
+
+
+def _poster_run(plan: _Ladder, poster: PlannedOutput) -> PlannedRun:
     source = SourceInput(
+        start_seconds=_poster_moment(plan),
+        duration_seconds=1.0,
+        video_index=plan.video.stream_index,
+    )
+    return PlannedRun(
+        name="poster",
+        arguments=encode_arguments(
+            source,
+            video=_head(plan),
+            audio=(),
+            branches=[Branch(file_name=poster.part_name, options=_STILL, tail=_IN_JPEG_COLOURS)],
+        ),
+        outputs=(poster,),
+        duration_seconds=1.0,
+        cost_seconds=1.0,
+    )
+
+
+def _source(plan: _Ladder) -> SourceInput:
+    return SourceInput(
         duration_seconds=plan.duration_seconds,
         video_index=plan.video.stream_index,
         audio_index=plan.facts.audio.stream_index if plan.facts.audio else None,
     )
+
+
+def _sound(plan: _Ladder) -> tuple[Filter, ...]:
+    return prepared_sound(duration_seconds=plan.duration_seconds, limit_dbtp=plan.limit_dbtp)
+
+
+def _run(plan: _Ladder) -> PlannedRun:
+    outputs = _outputs(plan)
+    source = _source(plan)
     return PlannedRun(
         name="renditions",
         arguments=encode_arguments(
             source,
             video=_head(plan),
-            audio=prepared_sound(
-                duration_seconds=plan.duration_seconds, limit_dbtp=plan.limit_dbtp
-            ),
+            audio=_sound(plan),
             branches=_branches(plan, outputs),
         ),
         outputs=outputs,
@@ -136,12 +305,13 @@ def _run(plan: _Ladder) -> PlannedRun:
     )
 
 
-def _head(plan: _Ladder) -> tuple[Filter, ...]:
+def _head(plan: _Ladder, trim: tuple[Filter, ...] = ()) -> tuple[Filter, ...]:
     enhancement = ENHANCEMENTS[plan.settings.enhancement_level]
     top = plan.rungs[0]
     return (
         *prepared_picture(plan.video, plan.rate),
         *((denoised(),) if enhancement.denoise else ()),
+        *trim,
         *scaled_to_standard_colours(
             plan.video, top.width, top.height, can_tone_map=plan.machine.has_tone_mapping
         ),
@@ -183,10 +353,12 @@ def _branches(plan: _Ladder, outputs: tuple[PlannedOutput, ...]) -> tuple[Branch
     return (rungs[0], _poster_branch(plan, poster), *rungs[1:])
 
 
-def _rung_branch(plan: _Ladder, rung: Rung, output: PlannedOutput, *, is_top: bool) -> Branch:
+def _rung_branch(
+    plan: _Ladder, rung: Rung, output: PlannedOutput, *, is_top: bool, threads: int | None = None
+) -> Branch:
     return Branch(
         file_name=output.part_name,
-        options=_encoder(plan, rung, output),
+        options=_encoder(plan, rung, output, threads),
         steps=() if is_top else _reduced(rung),
         has_audio=output.has_audio,
     )
@@ -197,13 +369,16 @@ def _reduced(rung: Rung) -> tuple[Filter, ...]:
     return scaled(rung.width, rung.height), Filter("setsar", {"sar": 1})
 
 
-def _encoder(plan: _Ladder, rung: Rung, output: PlannedOutput) -> dict[str, str | int | float]:
+def _encoder(
+    plan: _Ladder, rung: Rung, output: PlannedOutput, threads: int | None
+) -> dict[str, str | int | float]:
     options = mp4_options(
         PRESETS[plan.settings.quality_preset],
         rate=plan.rate,
         keyframe_seconds=KEYFRAME_SECONDS,
         max_bitrate_kbps=rung.max_video_bitrate_kbps,
-        duration_seconds=plan.duration_seconds,
+        duration_seconds=output.duration_seconds,
+        threads=threads,
     )
     # A scene cut's own keyframe would fall at another place on another rung.
     options |= {"sc_threshold": 0, "force_key_frames": f"expr:gte(t,n_forced*{KEYFRAME_SECONDS:g})"}
@@ -211,18 +386,18 @@ def _encoder(plan: _Ladder, rung: Rung, output: PlannedOutput) -> dict[str, str 
     return {**options, **(aac_options(rung.audio_bitrate_kbps) if output.has_audio else {})}
 
 
+def _poster_moment(plan: _Ladder) -> float:
+    return round(plan.duration_seconds / 5, 3)
+
+
 def _poster_branch(plan: _Ladder, poster: PlannedOutput) -> Branch:
-    moment = round(plan.duration_seconds / 5, 3)
-    still = {"frames:v": 1, "c:v": "mjpeg", "q:v": 3, "update": 1, "f": "image2"}
     return Branch(
         file_name=poster.part_name,
-        options=still,
+        options=_STILL,
         tail=(
-            Filter("trim", {"start": moment}),
+            Filter("trim", {"start": _poster_moment(plan)}),
             Filter("setpts", {"expr": "PTS-STARTPTS"}),
-            # JPEG has no other colours than full-range BT.601.
-            Filter("scale", {"out_color_matrix": "bt601", "out_range": "full"}),
-            Filter("format", {"pix_fmts": "yuvj420p"}),
+            *_IN_JPEG_COLOURS,
         ),
     )
 

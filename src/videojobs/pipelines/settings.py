@@ -51,6 +51,10 @@ class ProcessingSettings(Request):
         default=_HEIGHTS, min_length=1
     )
     """Which rungs of the ladder to make: 1080, 720, 480. None is ever enlarged."""
+    segment_seconds: float | None = Field(default=None, ge=0, le=3600)
+    """Renditions are encoded in segments of this length, which a successor of a killed worker need
+    not make again: a multiple of 6, or 0 for one piece; ``None`` takes 60 for films of more than
+    three minutes, and one piece for the others."""
     options: JsonObject = Field(default_factory=dict[str, Any])
     """Settings of a pipeline of your own. The built-in ones warn about what they do not know."""
 
@@ -70,6 +74,15 @@ class ProcessingSettings(Request):
     def platform(self) -> PlatformProfile:
         """The limits and aims of the platform; those that suit all when none is named."""
         return PLATFORMS[self.platform_target]
+
+    @model_validator(mode="after")
+    def _segments_are_whole(self) -> Self:
+        if self.segment_seconds is not None and self.segment_seconds % 6:
+            raise ValueError(
+                f"segment_seconds={self.segment_seconds:g} must be a multiple of 6, the length of a "
+                "segment of HLS"
+            )
+        return self
 
     @model_validator(mode="after")
     def _clip_has_both_sides(self) -> Self:

@@ -100,6 +100,10 @@ def _video_rules(planned: PlannedOutput, found: OutputFacts) -> tuple[tuple[bool
         (excess > max(2 * frame, 0.1), f"it is {excess:.2f} s too long"),
         (_has_wrong_rate(planned, found), f"it has {found.frame_rate} frames a second"),
         (_has_wrong_frames(planned, found), f"it has {found.frame_count} frames"),
+        (
+            _lacks_frames(planned, found),
+            f"it has {found.frame_count} of {planned.frame_count} frames",
+        ),
         (planned.has_audio != (found.audio_codec is not None), _about_sound(planned)),
         (planned.has_audio and _drifts(found), "picture and sound differ in length"),
         (not found.is_whole, "it is cut short"),
@@ -141,6 +145,10 @@ def _has_wrong_rate(planned: PlannedOutput, found: OutputFacts) -> bool:
 def _has_wrong_frames(planned: PlannedOutput, found: OutputFacts) -> bool:
     expected = found.duration_seconds * float(planned.frame_rate or 0)
     return abs(found.frame_count - expected) > 2
+
+
+def _lacks_frames(planned: PlannedOutput, found: OutputFacts) -> bool:
+    return planned.has_exact_frames and found.frame_count != planned.frame_count
 
 
 def _about_sound(planned: PlannedOutput) -> str:

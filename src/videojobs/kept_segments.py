@@ -1,0 +1,120 @@
+"""Finished segments of a long film, in the storage: what a killed worker made is not made again."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from videojobs.errors import ProcessingError, VideoJobsError
+from videojobs.models import VideoJob
+from videojobs.storage import Storage
+
+if TYPE_CHECKING:
+    from videojobs.attempts import Attempt
+
+logger = logging.getLogger("videojobs.worker")
+
+
+class KeptSegments:
+    """The segments that the attempts at one job have finished, as its checkpoint lists them.
+
+    Each attempt stores below a prefix of its own, so that a late twin never touches the files of the
+    attempt that the checkpoint names.
+    """
+
+    def __init__(self, attempt: Attempt, storage: Storage) -> None:
+        self._attempt = attempt
+        self._storage = storage
+        self._lock = threading.Lock()
+        self._told = _told(attempt.lease.checkpoint)
+
+    def keep(self, key: str, name: str, files: Mapping[str, Path]) -> None:
+        """The segment is in the storage, and the next beat tells the database.
+
+        Raises:
+            ProcessingError: It could not be stored.
+        """
+        token = str(self._attempt.lease.run_token)
+        doubles = _doubles(files)
+        try:
+            self._storage.publish(doubles, _prefix(self._attempt.lease.job, token, name))
+        finally:
+            shutil.rmtree(next(iter(doubles.values())).parent, ignore_errors=True)
+        with self._lock:
+            self._forget_others(key)
+            self._told.kept.setdefault(token, []).append(name)
+            self._attempt.save({"segments": self._told.model_dump()})
+
+    def restore(self, key: str, name: str, files: Mapping[str, Path]) -> bool:
+        """Whether an earlier attempt kept the segment; then its files are at the given paths.
+
+        Raises:
+            ProcessingError: It cannot be had from the storage.
+        """
+        with self._lock:
+            self._forget_others(key)
+            token = next((token for token, names in self._told.kept.items() if name in names), None)
+        if token is None:
+            return False
+        prefix = _prefix(self._attempt.lease.job, token, name)
+        for file_name, path in files.items():
+            folder = path.with_name(f"{path.name}.kept")
+            folder.mkdir(exist_ok=True)
+            path.symlink_to(self._storage.fetch(f"{prefix}/{file_name}", folder))
+        return True
+
+    def _forget_others(self, key: str) -> None:
+        # The settings, the source or ffmpeg have changed: those segments fit no more.
+        if key != self._told.key:
+            self._told = _Told(key=key)
+
+
+def remove_segments(attempt: Attempt, storage: Storage) -> None:
+    """Nothing is left of the segments that this attempt and those before it have kept."""
+    job_id = attempt.lease.job_id
+    for token in _told(attempt.checkpoint).kept:
+        try:
+            storage.remove(f"{job_id}/{token}.segments")
+        except (ProcessingError, VideoJobsError, OSError) as error:
+            logger.warning("job %s: its segments stay in the storage: %s", job_id, error)
+
+
+class _Told(BaseModel):
+    """What a checkpoint says of segments."""
+
+    key: str | None = None
+    kept: dict[str, list[str]] = Field(default_factory=dict[str, list[str]])
+    """The names of the segments, by the token of the attempt that made them."""
+
+
+def _told(checkpoint: Mapping[str, Any] | None) -> _Told:
+    try:
+        return _Told.model_validate((checkpoint or {}).get("segments", {}))
+    except ValidationError:  # somebody else's checkpoint
+        return _Told()
+
+
+def _prefix(job: VideoJob, token: str, name: str) -> str:
+    return f"{job.id}/{token}.segments/{name}"
+
+
+def _doubles(files: Mapping[str, Path]) -> dict[str, Path]:
+    """Second names of the files: a store may move what it is given, and these are still to be joined."""
+    first = next(iter(files.values()))
+    folder = first.with_name(f"{first.name}.stored")
+    folder.mkdir()
+    doubles: dict[str, Path] = {}
+    for name, path in files.items():
+        doubles[name] = folder / name
+        try:
+            os.link(path, doubles[name])
+        except OSError:  # a file system without hard links
+            shutil.copyfile(path, doubles[name])
+    return doubles
