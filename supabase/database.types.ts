@@ -58,14 +58,14 @@ isOneToOne: false
                   ]
                 },"video_jobs": {
                   Row: {
-                    "attempt": number,"cancel_requested_at": string | null,"cancelled_at": string | null,"clip_count": number | null,"completed_at": string | null,"created_at": string,"enhancement_level": Database["public"]['Enums']["video_job_enhancement_level"],"error_code": string | null,"error_message": string | null,"id": string,"idempotency_key": string | null,"lost_count": number,"max_attempts": number,"max_runtime_seconds": number | null,"original_filename": string | null,"original_filesize": number | null,"output_files": NonNullable<Json>,"pipeline": string,"platform_target": Database["public"]['Enums']["video_job_platform_target"] | null,"priority": number,"processing_time": number | null,"progress": number,"progress_detail": NonNullable<Json>,"quality_preset": Database["public"]['Enums']["video_job_quality_preset"],"queue": string,"resource_id": string | null,"resource_name": string | null,"resource_parent_id": string | null,"resource_type": Database["public"]['Enums']["video_job_resource_type"],"retry_base_seconds": number | null,"retry_cap_seconds": number | null,"run_at": string,"run_token": number,"seq": number,"settings": NonNullable<Json>,"source_url": string | null,"stage": string | null,"started_at": string | null,"status": Database["public"]['Enums']["video_job_status"],"team_id": string | null,"tenant_id": string,"updated_at": string,"user_id": string,"worker_id": string | null
+                    "attempt": number,"cancel_requested_at": string | null,"cancelled_at": string | null,"clip_count": number | null,"completed_at": string | null,"created_at": string,"enhancement_level": Database["public"]['Enums']["video_job_enhancement_level"],"error_code": string | null,"error_message": string | null,"id": string,"idempotency_key": string | null,"lost_count": number,"max_attempts": number,"max_runtime_seconds": number | null,"original_filename": string | null,"original_filesize": number | null,"output_files": NonNullable<Json>,"parent_job_id": string | null,"pipeline": string,"platform_target": Database["public"]['Enums']["video_job_platform_target"] | null,"priority": number,"processing_time": number | null,"progress": number,"progress_detail": NonNullable<Json>,"quality_preset": Database["public"]['Enums']["video_job_quality_preset"],"queue": string,"resource_id": string | null,"resource_name": string | null,"resource_parent_id": string | null,"resource_type": Database["public"]['Enums']["video_job_resource_type"],"retry_base_seconds": number | null,"retry_cap_seconds": number | null,"run_at": string,"run_token": number,"seq": number,"settings": NonNullable<Json>,"source_url": string | null,"stage": string | null,"started_at": string | null,"status": Database["public"]['Enums']["video_job_status"],"team_id": string | null,"tenant_id": string,"updated_at": string,"user_id": string,"worker_id": string | null
                   }
                   ComputedFields: never
                   Insert: {
-                    "attempt"?: number,"cancel_requested_at"?: string | null,"cancelled_at"?: string | null,"clip_count"?: number | null,"completed_at"?: string | null,"created_at"?: string,"enhancement_level"?: Database["public"]['Enums']["video_job_enhancement_level"],"error_code"?: string | null,"error_message"?: string | null,"id"?: string,"idempotency_key"?: string | null,"lost_count"?: number,"max_attempts"?: number,"max_runtime_seconds"?: number | null,"original_filename"?: string | null,"original_filesize"?: number | null,"output_files"?: NonNullable<Json>,"pipeline"?: string,"platform_target"?: Database["public"]['Enums']["video_job_platform_target"] | null,"priority"?: number,"processing_time"?: number | null,"progress"?: number,"progress_detail"?: NonNullable<Json>,"quality_preset"?: Database["public"]['Enums']["video_job_quality_preset"],"queue"?: string,"resource_id"?: string | null,"resource_name"?: string | null,"resource_parent_id"?: string | null,"resource_type"?: Database["public"]['Enums']["video_job_resource_type"],"retry_base_seconds"?: number | null,"retry_cap_seconds"?: number | null,"run_at"?: string,"run_token"?: number,"seq"?: never,"settings"?: NonNullable<Json>,"source_url"?: string | null,"stage"?: string | null,"started_at"?: string | null,"status"?: Database["public"]['Enums']["video_job_status"],"team_id"?: string | null,"tenant_id"?: never,"updated_at"?: string,"user_id"?: string,"worker_id"?: string | null
+                    "attempt"?: number,"cancel_requested_at"?: string | null,"cancelled_at"?: string | null,"clip_count"?: number | null,"completed_at"?: string | null,"created_at"?: string,"enhancement_level"?: Database["public"]['Enums']["video_job_enhancement_level"],"error_code"?: string | null,"error_message"?: string | null,"id"?: string,"idempotency_key"?: string | null,"lost_count"?: number,"max_attempts"?: number,"max_runtime_seconds"?: number | null,"original_filename"?: string | null,"original_filesize"?: number | null,"output_files"?: NonNullable<Json>,"parent_job_id"?: string | null,"pipeline"?: string,"platform_target"?: Database["public"]['Enums']["video_job_platform_target"] | null,"priority"?: number,"processing_time"?: number | null,"progress"?: number,"progress_detail"?: NonNullable<Json>,"quality_preset"?: Database["public"]['Enums']["video_job_quality_preset"],"queue"?: string,"resource_id"?: string | null,"resource_name"?: string | null,"resource_parent_id"?: string | null,"resource_type"?: Database["public"]['Enums']["video_job_resource_type"],"retry_base_seconds"?: number | null,"retry_cap_seconds"?: number | null,"run_at"?: string,"run_token"?: number,"seq"?: never,"settings"?: NonNullable<Json>,"source_url"?: string | null,"stage"?: string | null,"started_at"?: string | null,"status"?: Database["public"]['Enums']["video_job_status"],"team_id"?: string | null,"tenant_id"?: never,"updated_at"?: string,"user_id"?: string,"worker_id"?: string | null
                   }
                   Update: {
-                    "attempt"?: number,"cancel_requested_at"?: string | null,"cancelled_at"?: string | null,"clip_count"?: number | null,"completed_at"?: string | null,"created_at"?: string,"enhancement_level"?: Database["public"]['Enums']["video_job_enhancement_level"],"error_code"?: string | null,"error_message"?: string | null,"id"?: string,"idempotency_key"?: string | null,"lost_count"?: number,"max_attempts"?: number,"max_runtime_seconds"?: number | null,"original_filename"?: string | null,"original_filesize"?: number | null,"output_files"?: NonNullable<Json>,"pipeline"?: string,"platform_target"?: Database["public"]['Enums']["video_job_platform_target"] | null,"priority"?: number,"processing_time"?: number | null,"progress"?: number,"progress_detail"?: NonNullable<Json>,"quality_preset"?: Database["public"]['Enums']["video_job_quality_preset"],"queue"?: string,"resource_id"?: string | null,"resource_name"?: string | null,"resource_parent_id"?: string | null,"resource_type"?: Database["public"]['Enums']["video_job_resource_type"],"retry_base_seconds"?: number | null,"retry_cap_seconds"?: number | null,"run_at"?: string,"run_token"?: number,"seq"?: never,"settings"?: NonNullable<Json>,"source_url"?: string | null,"stage"?: string | null,"started_at"?: string | null,"status"?: Database["public"]['Enums']["video_job_status"],"team_id"?: string | null,"tenant_id"?: never,"updated_at"?: string,"user_id"?: string,"worker_id"?: string | null
+                    "attempt"?: number,"cancel_requested_at"?: string | null,"cancelled_at"?: string | null,"clip_count"?: number | null,"completed_at"?: string | null,"created_at"?: string,"enhancement_level"?: Database["public"]['Enums']["video_job_enhancement_level"],"error_code"?: string | null,"error_message"?: string | null,"id"?: string,"idempotency_key"?: string | null,"lost_count"?: number,"max_attempts"?: number,"max_runtime_seconds"?: number | null,"original_filename"?: string | null,"original_filesize"?: number | null,"output_files"?: NonNullable<Json>,"parent_job_id"?: string | null,"pipeline"?: string,"platform_target"?: Database["public"]['Enums']["video_job_platform_target"] | null,"priority"?: number,"processing_time"?: number | null,"progress"?: number,"progress_detail"?: NonNullable<Json>,"quality_preset"?: Database["public"]['Enums']["video_job_quality_preset"],"queue"?: string,"resource_id"?: string | null,"resource_name"?: string | null,"resource_parent_id"?: string | null,"resource_type"?: Database["public"]['Enums']["video_job_resource_type"],"retry_base_seconds"?: number | null,"retry_cap_seconds"?: number | null,"run_at"?: string,"run_token"?: number,"seq"?: never,"settings"?: NonNullable<Json>,"source_url"?: string | null,"stage"?: string | null,"started_at"?: string | null,"status"?: Database["public"]['Enums']["video_job_status"],"team_id"?: string | null,"tenant_id"?: never,"updated_at"?: string,"user_id"?: string,"worker_id"?: string | null
                   }
                   Relationships: [
                     
@@ -113,6 +113,7 @@ isOneToOne: false
 "original_filename": string | null,
 "original_filesize": number | null,
 "output_files": NonNullable<Json>,
+"parent_job_id": string | null,
 "pipeline": string,
 "platform_target": Database["public"]['Enums']["video_job_platform_target"] | null,
 "priority": number,
@@ -196,6 +197,7 @@ isOneToOne: false
 "original_filename": string | null,
 "original_filesize": number | null,
 "output_files": NonNullable<Json>,
+"parent_job_id": string | null,
 "pipeline": string,
 "platform_target": Database["public"]['Enums']["video_job_platform_target"] | null,
 "priority": number,
@@ -269,6 +271,7 @@ isOneToOne: false
 "original_filename": string | null,
 "original_filesize": number | null,
 "output_files": NonNullable<Json>,
+"parent_job_id": string | null,
 "pipeline": string,
 "platform_target": Database["public"]['Enums']["video_job_platform_target"] | null,
 "priority": number,
@@ -322,6 +325,7 @@ isOneToOne: false
 "original_filename": string | null,
 "original_filesize": number | null,
 "output_files": NonNullable<Json>,
+"parent_job_id": string | null,
 "pipeline": string,
 "platform_target": Database["public"]['Enums']["video_job_platform_target"] | null,
 "priority": number,
@@ -407,6 +411,7 @@ isOneToOne: false
 "original_filename": string | null,
 "original_filesize": number | null,
 "output_files": NonNullable<Json>,
+"parent_job_id": string | null,
 "pipeline": string,
 "platform_target": Database["public"]['Enums']["video_job_platform_target"] | null,
 "priority": number,
@@ -495,6 +500,7 @@ isOneToOne: false
 "original_filename": string | null,
 "original_filesize": number | null,
 "output_files": NonNullable<Json>,
+"parent_job_id": string | null,
 "pipeline": string,
 "platform_target": Database["public"]['Enums']["video_job_platform_target"] | null,
 "priority": number,
@@ -568,6 +574,7 @@ isOneToOne: false
 "original_filename": string | null,
 "original_filesize": number | null,
 "output_files": NonNullable<Json>,
+"parent_job_id": string | null,
 "pipeline": string,
 "platform_target": Database["public"]['Enums']["video_job_platform_target"] | null,
 "priority": number,

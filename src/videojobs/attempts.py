@@ -6,7 +6,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -20,7 +20,7 @@ from videojobs.errors import (
 )
 from videojobs.kept_segments import KeptSegments
 from videojobs.media.workspace import folder_within
-from videojobs.models import Beat, Lease, OutputFile, VideoJob
+from videojobs.models import Beat, JobStatus, Lease, OutputFile, VideoJob
 from videojobs.outcomes import (
     Abandoned,
     Cancelled,
@@ -28,8 +28,10 @@ from videojobs.outcomes import (
     Failed,
     Outcome,
     Released,
+    Split,
     failure_of,
 )
+from videojobs.pipelines.plan import Plan
 from videojobs.pipelines.progress import Progress
 from videojobs.pipelines.settings import ProcessingSettings
 from videojobs.processor import ProcessingResult, VideoProcessor
@@ -65,6 +67,8 @@ class Attempt:
         self._told: tuple[int, str] | None = None
         self._checkpoint: Mapping[str, Any] | None = None
         self._saved = lease.checkpoint
+        self.segment_jobs: Sequence[VideoJob] = ()
+        """Of a film whose segments are jobs of their own: those jobs."""
 
     def end(self, outcome: Cancelled | Released | Abandoned) -> None:
         """Stop the work. A lost lease outweighs every other reason, for it forbids to write."""
@@ -138,11 +142,12 @@ def perform(
     *,
     work_dir: Path,
     tenant_of: Callable[[UUID], UUID],
+    segments_of: Callable[[UUID], Sequence[VideoJob]],
 ) -> Outcome:
     """Do the work, and tell how it ended; nothing is raised and no file is left behind."""
     try:
         _refuse_strangers_outputs(attempt.lease.job, tenant_of)
-        return _completed(attempt, processor, storage, work_dir)
+        return _worked(attempt, processor, storage, work_dir, segments_of)
     except ProcessingCancelledError:
         return attempt.stopped_with or Failed("cancelled", "the run was stopped", retryable=True)
     except (ProcessingError, VideoJobsError) as error:
@@ -169,8 +174,12 @@ def _refuse_strangers_outputs(job: VideoJob, tenant_of: Callable[[UUID], UUID]) 
         )
 
 
-def _completed(
-    attempt: Attempt, processor: VideoProcessor, storage: Storage, work_dir: Path
+def _worked(
+    attempt: Attempt,
+    processor: VideoProcessor,
+    storage: Storage,
+    work_dir: Path,
+    segments_of: Callable[[UUID], Sequence[VideoJob]],
 ) -> Outcome:
     job = attempt.lease.job
     if job.source_url is None:
@@ -180,17 +189,38 @@ def _completed(
         )
     settings = ProcessingSettings.from_job(job)
     with folder_within(work_dir) as folder:
+        source = storage.fetch(job.source_url, folder)
+        if settings.fan_out:
+            attempt.segment_jobs = segments_of(job.id)
+            if missing := _missing_segments(processor.plan(source, settings), attempt.segment_jobs):
+                return attempt.stopped_with or Split(missing)
         result = processor.process(
-            storage.fetch(job.source_url, folder),
+            source,
             settings,
             output_dir=folder / "outputs",
             on_progress=attempt.note,
             cancel=attempt.stop,
-            keeper=KeptSegments(attempt, storage),
+            keeper=KeptSegments(attempt, storage, attempt.segment_jobs),
         )
         if attempt.stopped_with is not None:
             return attempt.stopped_with
         return _stored(result, folder / "outputs", storage, prefix_of(attempt.lease))
+
+
+def _missing_segments(plan: Plan, jobs: Sequence[VideoJob]) -> tuple[int, ...]:
+    """Those that are still to be made by jobs of their own.
+
+    Raises:
+        ProcessingError: One of them failed for good.
+    """
+    for job in jobs:
+        if job.status is JobStatus.FAILED:
+            raise ProcessingError(
+                f"segment {job.settings['only_segment']} failed: {job.error_message}",
+                code=job.error_code or "processing_failed",
+            )
+    made = {job.settings["only_segment"] for job in jobs if job.status is JobStatus.COMPLETED}
+    return tuple(number for number in plan.segment_numbers if number not in made)
 
 
 def prefix_of(lease: Lease) -> str:

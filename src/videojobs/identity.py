@@ -8,8 +8,6 @@ import socket
 import time
 from uuid import UUID
 
-_BOOT_ID = secrets.token_hex(4)
-
 
 def new_id() -> UUID:
     """A UUID of version 7 (RFC 9562): it grows with time, which keeps the index compact."""
@@ -37,5 +35,5 @@ def new_key() -> UUID:
 
 
 def worker_name() -> str:
-    """Host, process and a random part: unique for each start, since hosts reuse process ids."""
-    return f"{socket.gethostname()[:64]}-{os.getpid()}-{_BOOT_ID}"
+    """Host, process and a random part: hosts reuse process ids, and a process may run two workers."""
+    return f"{socket.gethostname()[:64]}-{os.getpid()}-{secrets.token_hex(4)}"

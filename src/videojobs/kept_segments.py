@@ -6,14 +6,14 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
 from videojobs.errors import ProcessingError, VideoJobsError
-from videojobs.models import VideoJob
+from videojobs.models import JobStatus, VideoJob
 from videojobs.storage import Storage
 
 if TYPE_CHECKING:
@@ -29,9 +29,16 @@ class KeptSegments:
     attempt that the checkpoint names.
     """
 
-    def __init__(self, attempt: Attempt, storage: Storage) -> None:
+    def __init__(
+        self, attempt: Attempt, storage: Storage, segment_jobs: Sequence[VideoJob] = ()
+    ) -> None:
         self._attempt = attempt
         self._storage = storage
+        self._made_elsewhere = {
+            PurePosixPath(output.path).name: output.path
+            for job in segment_jobs
+            for output in job.output_files
+        }
         self._lock = threading.Lock()
         self._told = _told(attempt.lease.checkpoint)
 
@@ -60,14 +67,19 @@ class KeptSegments:
         """
         with self._lock:
             self._forget_others(key)
+            if self._made_elsewhere.keys() >= files.keys():
+                return self._link(self._made_elsewhere, files)
             token = next((token for token, names in self._told.kept.items() if name in names), None)
         if token is None:
             return False
         prefix = _prefix(self._attempt.lease.job, token, name)
+        return self._link({file_name: f"{prefix}/{file_name}" for file_name in files}, files)
+
+    def _link(self, stored: Mapping[str, str], files: Mapping[str, Path]) -> bool:
         for file_name, path in files.items():
             folder = path.with_name(f"{path.name}.kept")
             folder.mkdir(exist_ok=True)
-            path.symlink_to(self._storage.fetch(f"{prefix}/{file_name}", folder))
+            path.symlink_to(self._storage.fetch(stored[file_name], folder))
         return True
 
     def _forget_others(self, key: str) -> None:
@@ -76,12 +88,15 @@ class KeptSegments:
             self._told = _Told(key=key)
 
 
-def remove_segments(attempt: Attempt, storage: Storage) -> None:
-    """Nothing is left of the segments that this attempt and those before it have kept."""
+def remove_segments(job: VideoJob, attempt: Attempt, storage: Storage) -> None:
+    """Nothing is left of the segments that the attempts at a job that has ended have kept."""
     job_id = attempt.lease.job_id
-    for token in _told(attempt.checkpoint).kept:
+    prefixes = [f"{job_id}/{token}.segments" for token in _told(attempt.checkpoint).kept]
+    if job.status is JobStatus.COMPLETED:  # else another attempt may follow, and use what was made
+        prefixes += [str(each.id) for each in attempt.segment_jobs]
+    for prefix in prefixes:
         try:
-            storage.remove(f"{job_id}/{token}.segments")
+            storage.remove(prefix)
         except (ProcessingError, VideoJobsError, OSError) as error:
             logger.warning("job %s: its segments stay in the storage: %s", job_id, error)
 

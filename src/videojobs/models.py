@@ -234,6 +234,8 @@ class VideoJob(Answer):
     """The wait after the first failure, doubling with each; the database's setting if ``None``."""
     retry_cap_seconds: float | None = None
     """The longest wait between two attempts; the database's setting if ``None``."""
+    parent_job_id: UUID | None = None
+    """The job that this one is a segment of; lists leave segments out unless they are asked for."""
 
     @property
     def is_final(self) -> bool:

@@ -47,11 +47,18 @@ class Released:
 
 
 @dataclass(frozen=True, slots=True)
+class Split:
+    """The job waits in the queue until jobs for these segments, made now, are done."""
+
+    segments: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Abandoned:
     """The lease is lost: nothing may be written any more."""
 
 
-Outcome = Completed | Failed | Cancelled | Released | Abandoned
+Outcome = Completed | Failed | Cancelled | Released | Split | Abandoned
 
 
 def settlement_of(lease: Lease, outcome: Outcome) -> Settlement | None:
@@ -80,6 +87,13 @@ def settlement_of(lease: Lease, outcome: Outcome) -> Settlement | None:
             return Settlement(job_id=lease.job_id, run_token=lease.run_token, outcome="cancelled")
         case Released():
             return Settlement(job_id=lease.job_id, run_token=lease.run_token, outcome="released")
+        case Split():
+            return Settlement(
+                job_id=lease.job_id,
+                run_token=lease.run_token,
+                outcome="split",
+                segments=outcome.segments,
+            )
         case Abandoned():
             return None
         case _:

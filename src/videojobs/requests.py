@@ -334,6 +334,7 @@ class JobFilter(Request):
         resource_type: ``upload``, ``film`` or ``episode``.
         resource_id: Your id of the film or episode.
         resource_parent_id: The season's.
+        parent_job_id: The job whose segments are meant; without it, no segments are listed.
         search: Text that the file name or the resource name contains; case does not matter.
         worker_id: Who works on it, or worked on it last.
         error_code: Such as ``corrupt_source``.
@@ -351,6 +352,7 @@ class JobFilter(Request):
     resource_type: ResourceType | None = None
     resource_id: ShortText | None = None
     resource_parent_id: ShortText | None = None
+    parent_job_id: UUID | None = None
     search: ShortText | None = None
     worker_id: ShortText | None = None
     error_code: ShortText | None = None

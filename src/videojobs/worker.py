@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
+from uuid import UUID
 
 from videojobs import attempts, calls
 from videojobs.attempts import Attempt, boot_seconds
@@ -33,6 +34,7 @@ from videojobs.models import Lease, SettledAttempt, Verdict, VideoJob
 from videojobs.outcomes import Completed, Failed, Outcome, Released, settlement_of
 from videojobs.pipelines.progress import Progress
 from videojobs.processor import VideoProcessor
+from videojobs.requests import JobFilter
 from videojobs.storage import LocalStorage, Storage
 from videojobs.transports import Listener
 from videojobs.turns import Queues, QueueTurns
@@ -363,10 +365,14 @@ class Worker:
                 self._storage,
                 work_dir=work_dir,
                 tenant_of=lambda job_id: self._manager.get_job(job_id).tenant_id,
+                segments_of=self._segments_of,
             )
         finally:
             self._ended.append((attempt, outcome))
             self._news.set()
+
+    def _segments_of(self, job_id: UUID) -> Sequence[VideoJob]:
+        return tuple(self._manager.iter_jobs(JobFilter(parent_job_id=job_id)))
 
     # The ends of attempts
 
@@ -389,7 +395,7 @@ class Worker:
         self._in_hand.discard(attempt)
         self._heartbeats.forget(attempt)
         if job is not None and job.status.is_final:
-            remove_segments(attempt, self._storage)
+            remove_segments(job, attempt, self._storage)
         self._tell("settled", attempt.lease, outcome, job)
 
     def _settle_alone(self, attempt: Attempt, outcome: Outcome) -> None:

@@ -676,8 +676,8 @@ $$;
 
 -- Settles attempts and claims the next jobs in the same commit: half the round trips and half the
 -- waits for the disk. Each settlement is an object of job_id, run_token and outcome (completed, failed,
--- released or cancelled), with what that outcome's own function takes; "claim" is an object of what
--- claim_video_jobs takes. Both lists come back as JSON, so that max-rows cannot cut them off.
+-- released, cancelled or split), with what that outcome's own function takes; "claim" is an object of
+-- what claim_video_jobs takes. Both lists come back as JSON, so that max-rows cannot cut them off.
 create function public.settle_video_jobs(settlements jsonb, claim jsonb default null)
 returns table (settled jsonb, leased jsonb)
 language plpgsql set search_path = ''
@@ -690,9 +690,9 @@ declare
 begin
   settled := '[]';
   if jsonb_array_length(settlements) > 0 then
-    if settlements @? '$[*] ? (!(@.outcome == "completed" || @.outcome == "failed" || @.outcome == "released" || @.outcome == "cancelled"))' then
+    if settlements @? '$[*] ? (!(@.outcome == "completed" || @.outcome == "failed" || @.outcome == "released" || @.outcome == "cancelled" || @.outcome == "split"))' then
       raise exception using
-        errcode = 'VJ004', message = 'settlements: each outcome is completed, failed, released or cancelled';
+        errcode = 'VJ004', message = 'settlements: each outcome is completed, failed, released, cancelled or split';
     end if;
     if jsonb_array_length(settlements) > 1 then
       -- What has completed is settled first and the rest after it: the order of ids, in which bulk
@@ -712,7 +712,8 @@ begin
     for wish in
       select w.*
       from jsonb_to_recordset(settlements) w (
-        job_id uuid, run_token bigint, outcome text, error_code text, error_message text, retryable boolean, detail jsonb
+        job_id uuid, run_token bigint, outcome text, error_code text, error_message text, retryable boolean, detail jsonb,
+        segments integer[]
       )
       where not settled @> jsonb_build_array(jsonb_build_object('job_id', w.job_id, 'run_token', w.run_token))
       order by w.job_id
@@ -720,6 +721,9 @@ begin
       if wish.outcome = 'completed' then
         select s.verdict, s.job into reply
         from videojobs.settled_before(wish.job_id, wish.run_token, 'completed') s;
+      elsif wish.outcome = 'split' then
+        select s.verdict, s.job into reply
+        from videojobs.split_job(wish.job_id, wish.run_token, wish.segments) s;
       else
         select g.verdict, g.job into reply
         from videojobs.give_up_lease(

@@ -58,7 +58,7 @@ create function videojobs.query_of_jobs(
 language plpgsql stable set search_path = ''
 as $$
 declare
-  wished text[] := array[videojobs.condition(filter)];
+  wished text[] := array[videojobs.condition(filter - 'parent_job_id')];
   owners text[] := array['true'];
   caller uuid := auth.uid();
   teams uuid[];
@@ -82,10 +82,15 @@ begin
     if cardinality(owners) * coalesce(cardinality(statuses), 1) > 50 then
       owners := array[format('(j.user_id = %L::uuid or j.team_id = any (%L::uuid[]))', caller, teams)];
     end if;
-  elsif not coalesce(filter, '{}') ?| array['user_id', 'team_id', 'resource_id'] then
+  elsif not coalesce(filter, '{}') ?| array['user_id', 'team_id', 'resource_id', 'parent_job_id'] then
     -- What opens the indexes of all jobs: see there.
     wished := wished || case when statuses is null then 'j.seq > 0' else 'j.seq >= 0' end;
   end if;
+  -- Segments are no jobs that anybody asked for.
+  wished := wished || case
+    when filter ? 'parent_job_id' then format('j.parent_job_id = %L::uuid', filter ->> 'parent_job_id')
+    else 'j.parent_job_id is null'
+  end;
   if place_created_at is not null then
     wished := wished || format(
       '(j.created_at, j.seq) %s (%L::timestamptz, %L::bigint)',

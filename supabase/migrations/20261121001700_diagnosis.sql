@@ -86,6 +86,7 @@ as $$
         'btree (status, created_at DESC, seq DESC) WHERE ((status <> ''processing''::public.video_job_status) AND (seq >= 0))'),
       ('public.video_jobs', 'video_jobs_idempotency',
         'UNIQUE btree (user_id, idempotency_key) WHERE (idempotency_key IS NOT NULL)'),
+      ('public.video_jobs', 'video_jobs_of_parent', 'btree (parent_job_id, seq) WHERE (parent_job_id IS NOT NULL)'),
       ('public.video_jobs', 'video_jobs_of_resource',
         'btree (resource_id, created_at DESC, seq DESC) WHERE (resource_id IS NOT NULL)'),
       ('public.video_jobs', 'video_jobs_of_team',
@@ -438,8 +439,3 @@ from public, anon, authenticated, service_role;
 grant execute on function
   videojobs.diagnosis(), public.diagnose_video_jobs(), public.probe_video_job_rows(integer)
 to service_role;
-
--- The last word of this version's migrations: whoever reads 2 has all of them.
-create or replace function videojobs.schema_version() returns integer
-language sql immutable set search_path = ''
-as $$ select 2 $$;

@@ -143,6 +143,7 @@ def test_our_tool_goes_on_where_the_cli_stopped(new_database, supabase, version)
         "upkeep",
         "schedule",
         "diagnosis",
+        "segments",
     ]
     assert schema_of(url) == schema_of(whole)
 

@@ -174,7 +174,7 @@ WORKERS = {
     "log": ("log_video_job(%(running)s, %(token)s, 'half')", KEY, 5),
     "archive": (
         "archive_video_jobs(row_limit => 20)",
-        {"video_jobs_by_status", "video_jobs_pkey"},
+        {"video_jobs_by_status", "video_jobs_pkey", "video_jobs_of_parent"},
         45,
     ),
     "find stuck": ("find_stuck_video_jobs()", {"video_jobs_running"}, 100),

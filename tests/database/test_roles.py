@@ -184,6 +184,7 @@ processing_time      1.5                     denied     denied       denied     
 max_runtime_seconds  60                      denied     allowed      denied       allowed
 retry_base_seconds   0                       denied     allowed      denied       allowed
 retry_cap_seconds    604800                  denied     allowed      denied       allowed
+parent_job_id        null                    denied     denied       denied       allowed
 """
 
 _CODES = {
@@ -942,7 +943,9 @@ CALLABLE = {
         videojobs.retry_job
         videojobs.room
         videojobs.schema_version
+        videojobs.segments_left
         videojobs.settled_before
+        videojobs.split_job
         videojobs.tallied
         videojobs.tenants_in_turn
         videojobs.uuid7

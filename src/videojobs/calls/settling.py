@@ -18,13 +18,15 @@ class Settlement:
 
     job_id: UUID
     run_token: int
-    outcome: Literal["completed", "failed", "released", "cancelled"]
+    outcome: Literal["completed", "failed", "released", "cancelled", "split"]
     output_files: Outputs = ()
     processing_seconds: float | None = None
     error_code: str = "processing_failed"
     error_message: str | None = None
     retryable: bool = True
     detail: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    segments: Sequence[int] = ()
+    """Which are to become jobs, of a job that is split."""
 
     def to_json(self) -> dict[str, Any]:
         """Only what the outcome's own function takes."""
@@ -42,6 +44,8 @@ class Settlement:
                 wish["error_code"] = told(self.error_code)
                 wish["error_message"] = told(self.error_message or "")
                 wish["retryable"] = self.retryable
+            case "split":
+                wish["segments"] = list(self.segments)
             case _:
                 pass
         return wish

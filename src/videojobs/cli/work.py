@@ -11,7 +11,7 @@ import typer
 from videojobs.cli.options import DatabaseUrl, manager_for
 from videojobs.cli.printing import complaints, seconds_text
 from videojobs.models import JobStatus, Lease, VideoJob
-from videojobs.outcomes import Failed, Outcome
+from videojobs.outcomes import Failed, Outcome, Split
 from videojobs.pipelines.progress import Progress
 from videojobs.requests import refuse
 from videojobs.settings import FAST_LEASE_SECONDS
@@ -110,6 +110,8 @@ class _Teller:
 def _ending(outcome: Outcome, job: VideoJob | None) -> str:
     if job is None:
         return "not settled: the lease was lost, or the database could not be told"
+    if isinstance(outcome, Split) and job.status is JobStatus.QUEUED:
+        return f"waits for {len(outcome.segments)} segments, which are jobs of their own now"
     if isinstance(outcome, Failed) and job.status is JobStatus.QUEUED:
         return f"failed, will be tried again: {outcome.error_message}"
     match job.status:

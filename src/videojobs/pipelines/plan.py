@@ -171,9 +171,14 @@ class Plan:
         return sum(run.cost_seconds for run in self.steps)
 
     @property
+    def segment_numbers(self) -> tuple[int, ...]:
+        """Those that the runs make, from 1 on; none where all is made in one piece."""
+        return tuple(number for number, run in enumerate(self.runs, start=1) if run.is_segment)
+
+    @property
     def segments_key(self) -> str:
         """Names what the segments are: those of an equal key can be used for this plan."""
-        told = [[run.name, *run.arguments] for run in self.runs if run.is_segment]
+        told = [_without_threads(run.arguments) for run in self.runs if run.is_segment]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
     def commands(
@@ -195,6 +200,15 @@ def runs_at_once(machine: Machine, runs: int) -> int:
 def with_gain(arguments: tuple[str, ...], gain_db: float) -> tuple[str, ...]:
     """The argument list with the measured gain in place of the token."""
     return tuple(argument.replace(GAIN_TOKEN, f"{gain_db:.2f}") for argument in arguments)
+
+
+def _without_threads(arguments: tuple[str, ...]) -> list[str]:
+    """What a machine with more cores would make of it too."""
+    return [
+        argument
+        for place, argument in enumerate(arguments)
+        if not (argument.startswith("-threads") or arguments[place - 1].startswith("-threads"))
+    ]
 
 
 def _all_arguments(run: PlannedRun) -> tuple[tuple[str, ...], ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from videojobs.errors import ProcessingError
 from videojobs.pipelines.encoding import (
     aac_options,
     clock_options,
@@ -154,11 +155,34 @@ def _in_segments(plan: _Ladder, warnings: tuple[str, ...]) -> Plan:
     segments = cut_into_segments(frame_count, plan.rate, plan.segment_seconds)
     concurrency = runs_at_once(plan.machine, len(segments))
     threads = max(1, plan.machine.cores // concurrency) if concurrency > 1 else None
+    if plan.settings.only_segment is not None:
+        return _one_segment(plan, segments, videos, warnings)
     return Plan(
         pipeline=plan.settings.pipeline,
         runs=tuple(_segment_run(plan, segment, videos, threads) for segment in segments),
         joins=(_join_run(plan, segments, videos), _poster_run(plan, poster)),
         concurrency=concurrency,
+        warnings=warnings,
+    )
+
+
+def _one_segment(
+    plan: _Ladder,
+    segments: Sequence[Segment],
+    videos: Sequence[PlannedOutput],
+    warnings: tuple[str, ...],
+) -> Plan:
+    wanted = [segment for segment in segments if segment.number == plan.settings.only_segment]
+    if not wanted:
+        raise ProcessingError(
+            f"there is no segment {plan.settings.only_segment}: the source gives {len(segments)}",
+            code="invalid_settings",
+        )
+    run = _segment_run(plan, wanted[0], videos, threads=None)
+    outputs = tuple(replace(output, part_of=None) for output in run.outputs)
+    return Plan(
+        pipeline=plan.settings.pipeline,
+        runs=(replace(run, outputs=outputs, is_segment=False),),
         warnings=warnings,
     )
 

@@ -55,6 +55,11 @@ class ProcessingSettings(Request):
     """Renditions are encoded in segments of this length, which a successor of a killed worker need
     not make again: a multiple of 6, or 0 for one piece; ``None`` takes 60 for films of more than
     three minutes, and one piece for the others."""
+    fan_out: bool = False
+    """Whether a film's segments become jobs of their own, which several workers can run at once; the
+    film waits for them, and is joined from their outputs. Needs a storage that all workers share."""
+    only_segment: int | None = Field(default=None, ge=1)
+    """The one segment to make, of those that the film is cut into; set for the jobs of segments."""
     options: JsonObject = Field(default_factory=dict[str, Any])
     """Settings of a pipeline of your own. The built-in ones warn about what they do not know."""
 
