@@ -8,7 +8,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PEERS := procrastinate pgqueuer bullmq
+PEERS := procrastinate pgqueuer bullmq moviepy
 SOURCES := pyproject.toml README.md LICENSE $(shell find src supabase/migrations -type f -name '*.py' -o -type f -name '*.sql')
 
 .PHONY: demo test check chaos bench peers parts format types clean

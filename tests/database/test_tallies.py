@@ -411,6 +411,17 @@ def test_a_fold_that_is_rolled_back_folded_nothing(sql, database):
     assert_exact(sql)
 
 
+CANCEL_ONE = """
+select videojobs.cancel_job(id, null)
+  from (select id
+          from public.video_jobs
+         where status = 'queued'
+         limit 1
+           for update skip locked) as picked
+"""
+"""Cancels a job that no other session may cancel, clear or archive meanwhile."""
+
+
 def work_at_random(database: str, seed: int, rounds: int) -> None:
     """Create, claim, settle, cancel, move, clear and archive jobs, one after the other."""
     chance = random.Random(seed)
@@ -425,9 +436,7 @@ def work_at_random(database: str, seed: int, rounds: int) -> None:
                     manager.complete_job(lease, [], chance.uniform(1, 100))
                 else:
                     manager.fail_job(lease, "boom", retryable=chance.random() < 0.5)
-            sql.execute(
-                "select videojobs.cancel_job(id, null) from public.video_jobs where status = 'queued' limit 1"
-            )
+            sql.execute(CANCEL_ONE)
             if chance.random() < 0.3:
                 sql.execute("select public.clear_video_jobs(row_limit => 3)")
             if chance.random() < 0.3:

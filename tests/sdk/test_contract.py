@@ -128,6 +128,7 @@ def test_create_has_defaults(manager: VideoJobManager):
         "completed_at": None,
         "cancelled_at": None,
         "processing_time": None,
+        "parent_job_id": None,
     }
     assert job.run_at <= job.updated_at
     assert job.created_at.tzinfo is UTC
