@@ -34,16 +34,22 @@ class NoStorage:
     def check(self) -> None:
         """It is there."""
 
-    def fetch(self, source_url: str, into: Path) -> Path:
+    def fetch(self, source_url: str, into: Path, *, cancel: threading.Event | None = None) -> Path:
         """The name, for the processor."""
         return Path(source_url)
 
-    def publish(self, files: Mapping[str, Path], prefix: str) -> Mapping[str, str]:
+    def publish(
+        self, files: Mapping[str, Path], prefix: str, *, cancel: threading.Event | None = None
+    ) -> Mapping[str, str]:
         """There is nothing to keep."""
         return {}
 
     def remove(self, prefix: str) -> None:
         """There is nothing to remove."""
+
+    def signed_url(self, path: str, expires_in: timedelta) -> str:
+        """There is nothing to read."""
+        raise NotImplementedError
 
 
 class NoWork:

@@ -35,7 +35,9 @@ from videojobs.pipelines.plan import Plan
 from videojobs.pipelines.progress import Progress
 from videojobs.pipelines.settings import ProcessingSettings
 from videojobs.processor import ProcessingResult, VideoProcessor
+from videojobs.settings import SourcePolicy
 from videojobs.storage import Storage
+from videojobs.storage.paths import lies_below
 
 _OUTPUT_PATH = re.compile(
     r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/+(?:\./+)*[0-9]+(?:\.segments)?/", re.IGNORECASE
@@ -143,10 +145,13 @@ def perform(
     work_dir: Path,
     tenant_of: Callable[[UUID], UUID],
     segments_of: Callable[[UUID], Sequence[VideoJob]],
+    source_policy: SourcePolicy = "any",
 ) -> Outcome:
     """Do the work, and tell how it ended; nothing is raised and no file is left behind."""
     try:
         _refuse_strangers_outputs(attempt.lease.job, tenant_of)
+        if source_policy == "own_prefix":
+            _refuse_strangers_sources(attempt.lease.job)
         return _worked(attempt, processor, storage, work_dir, segments_of)
     except ProcessingCancelledError:
         return attempt.stopped_with or Failed("cancelled", "the run was stopped", retryable=True)
@@ -174,6 +179,15 @@ def _refuse_strangers_outputs(job: VideoJob, tenant_of: Callable[[UUID], UUID]) 
         )
 
 
+def _refuse_strangers_sources(job: VideoJob) -> None:
+    if job.source_url is not None and not lies_below(job.source_url, str(job.tenant_id)):
+        raise ProcessingError(
+            "the source is not one of this tenant's; upload it below the folder that is named "
+            f"by the tenant's id, and give source_url as {job.tenant_id}/name.mp4",
+            code="source_refused",
+        )
+
+
 def _worked(
     attempt: Attempt,
     processor: VideoProcessor,
@@ -189,7 +203,7 @@ def _worked(
         )
     settings = ProcessingSettings.from_job(job)
     with folder_within(work_dir) as folder:
-        source = storage.fetch(job.source_url, folder)
+        source = storage.fetch(job.source_url, folder, cancel=attempt.stop)
         if settings.fan_out:
             attempt.segment_jobs = segments_of(job.id)
             if missing := _missing_segments(processor.plan(source, settings), attempt.segment_jobs):
@@ -204,7 +218,7 @@ def _worked(
         )
         if attempt.stopped_with is not None:
             return attempt.stopped_with
-        return _stored(result, folder / "outputs", storage, prefix_of(attempt.lease))
+        return _stored(attempt, result, folder / "outputs", storage)
 
 
 def _missing_segments(plan: Plan, jobs: Sequence[VideoJob]) -> tuple[int, ...]:
@@ -228,9 +242,11 @@ def prefix_of(lease: Lease) -> str:
     return f"{lease.job_id}/{lease.run_token}"
 
 
-def _stored(result: ProcessingResult, folder: Path, storage: Storage, prefix: str) -> Completed:
+def _stored(
+    attempt: Attempt, result: ProcessingResult, folder: Path, storage: Storage
+) -> Completed:
     made = {output.path: folder / output.path for output in result.output_files}
-    places = storage.publish(made, prefix)
+    places = storage.publish(made, prefix_of(attempt.lease), cancel=attempt.stop)
     output_files: list[OutputFile] = [
         output.model_copy(update={"path": places[output.path]}) for output in result.output_files
     ]

@@ -2,7 +2,8 @@
 
 VideoJobsError
 ├── ConfigurationError            something is missing or wrong before any call: fix the set-up
-│   └── MissingExtraError         an optional package is not installed (also an ImportError)
+│   ├── MissingExtraError         an optional package is not installed (also an ImportError)
+│   └── SignedUrlUnsupportedError the storage has no addresses that it could sign
 ├── SupabaseValidationError       the input was refused; nothing was sent or stored
 ├── SupabaseConnectionError       the database could not be reached, or was too busy
 │   ├── RateLimitedError          told to slow down (HTTP 429)
@@ -18,6 +19,7 @@ VideoJobsError
 ├── LeaseLostError                another attempt owns the job now: stop working on it
 ├── WaitTimeoutError              the job did not finish in time (also a TimeoutError)
 └── ProcessingError               ffmpeg or the source failed; carries a code and the stderr tail
+    ├── NotEnoughSpaceError       the work folder's disk has no room for the source
     └── ProcessingCancelledError  the run was stopped on request
 """
 
@@ -89,6 +91,10 @@ class MissingExtraError(ConfigurationError, ImportError):
     def __init__(self, extra: str, needed_for: str) -> None:
         super().__init__(f"{needed_for} needs an extra: pip install 'videojobs[{extra}]'")
         self.extra = extra
+
+
+class SignedUrlUnsupportedError(ConfigurationError):
+    """The storage has no addresses to sign, such as a folder; serve its files yourself."""
 
 
 class SupabaseValidationError(VideoJobsError):
@@ -231,6 +237,26 @@ class ProcessingError(VideoJobsError):
         self.exit_code = exit_code
         self.stderr_tail = tuple(stderr_tail)
         self.advice = advice
+
+
+class NotEnoughSpaceError(ProcessingError):
+    """The work folder's disk has no room for a source and what is made of it. Nothing was fetched.
+
+    Attributes:
+        needed_bytes: What should be free.
+        free_bytes: What is.
+    """
+
+    def __init__(self, *, needed_bytes: int, free_bytes: int, **facts: Any) -> None:
+        advice = "Free some space in the work folder, or let another worker try."
+        facts = {"code": "disk_full", "retryable": True, "advice": advice, **facts}
+        super().__init__(
+            f"the work folder's disk has {free_bytes} bytes free, and the source needs "
+            f"{needed_bytes}. {advice}",
+            **facts,
+        )
+        self.needed_bytes = needed_bytes
+        self.free_bytes = free_bytes
 
 
 class ProcessingCancelledError(ProcessingError):

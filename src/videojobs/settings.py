@@ -12,6 +12,7 @@ from typing import Literal, Self
 from videojobs.errors import ConfigurationError
 
 TransportName = Literal["supabase", "postgres"]
+SourcePolicy = Literal["any", "own_prefix"]
 
 FAST_LEASE_SECONDS = 12
 """For those who would rather pay for five times the heartbeats than wait for a minute."""
@@ -24,6 +25,18 @@ _PUBLISHABLE_KEY_NAMES = (
     "NEXT_PUBLIC_SUPABASE_ANON_KEY",
 )
 _DATABASE_URL_NAMES = ("SUPABASE_DB_URL", "DATABASE_URL")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchLimits:
+    """What a source may take of a worker's disk."""
+
+    max_source_bytes: int = 20_000_000_000
+    """Of one source."""
+    space_factor: float = 1.0
+    """Free space for the work, in sizes of the source; a source that is copied needs one more."""
+    space_margin_bytes: int = 256 * 1024**2
+    """Free space beyond that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +85,12 @@ class Settings:
     """Where attempts keep their temporary files; the system's temporary folder if not given."""
     storage_dir: Path = Path("videojobs-output")
     """The root of the local storage."""
+    storage: str | None = field(default=None, repr=False)
+    """A storage instead of that folder, such as ``supabase://videos`` or ``s3://bucket/prefix``."""
+    source_policy: SourcePolicy = "any"
+    """With ``own_prefix``, a job's source must be a path below its tenant's id."""
+    fetch_limits: FetchLimits = FetchLimits()
+    """What a source may take of a worker's disk."""
 
     postgrest: Path | None = None
     """The PostgREST program for the local stack; else the one that is found."""
@@ -97,6 +116,9 @@ class Settings:
             "ffmpeg": environ.get("VIDEOJOBS_FFMPEG"),
             "work_dir": _path(environ, "VIDEOJOBS_WORK_DIR"),
             "storage_dir": _path(environ, "VIDEOJOBS_STORAGE_DIR"),
+            "storage": environ.get("VIDEOJOBS_STORAGE") or None,
+            "source_policy": _source_policy(environ),
+            "fetch_limits": _fetch_limits(environ),
             "postgrest": _path(environ, "VIDEOJOBS_POSTGREST"),
         }
         return cls(**{name: value for name, value in given.items() if value is not None})  # pyright: ignore[reportArgumentType] # each value was read for its name
@@ -131,6 +153,26 @@ def _transport(environ: Mapping[str, str]) -> str | None:
             f"VIDEOJOBS_TRANSPORT={name!r} is not known; use 'supabase' or 'postgres'"
         )
     return name
+
+
+def _source_policy(environ: Mapping[str, str]) -> str | None:
+    policy = environ.get("VIDEOJOBS_SOURCE_POLICY") or None
+    if policy not in (None, "any", "own_prefix"):
+        raise ConfigurationError(
+            f"VIDEOJOBS_SOURCE_POLICY={policy!r} is not known; use 'any' or 'own_prefix'"
+        )
+    return policy
+
+
+def _fetch_limits(environ: Mapping[str, str]) -> FetchLimits | None:
+    text = environ.get("VIDEOJOBS_MAX_SOURCE_BYTES")
+    if not text:
+        return None
+    if not text.isascii() or not text.isdecimal() or int(text) == 0:
+        raise ConfigurationError(
+            f"VIDEOJOBS_MAX_SOURCE_BYTES={text!r} must be a whole number of bytes above 0"
+        )
+    return FetchLimits(max_source_bytes=int(text))
 
 
 def _yes_or_no(environ: Mapping[str, str], name: str) -> bool | None:

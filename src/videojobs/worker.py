@@ -35,7 +35,7 @@ from videojobs.outcomes import Completed, Failed, Outcome, Released, settlement_
 from videojobs.pipelines.progress import Progress
 from videojobs.processor import VideoProcessor
 from videojobs.requests import JobFilter
-from videojobs.storage import LocalStorage, Storage
+from videojobs.storage import Storage, open_storage
 from videojobs.transports import Listener
 from videojobs.turns import Queues, QueueTurns
 
@@ -77,7 +77,7 @@ class Worker:
     Args:
         manager: With service rights.
         processor: Does the work; one of your own settings' ffmpeg if not given.
-        storage: Where sources are and outputs go; the settings' folder if not given.
+        storage: Where sources are and outputs go; the settings' storage if not given.
         queues: Which queues, first things first; or with weights, such as
             ``{"default": 3, "bulk": 1}``: then each gets its share, and what one does not need
             goes to the others.
@@ -112,7 +112,7 @@ class Worker:
         self._processor = processor or VideoProcessor(
             ffmpeg=settings.ffmpeg, work_dir=settings.work_dir
         )
-        self._storage = storage or LocalStorage(settings.storage_dir)
+        self._storage = storage or open_storage(None, settings)
         self._turns = QueueTurns(queues)
         self._pipelines = tuple(self._processor.pipelines if pipelines is None else pipelines)
         self._concurrency = concurrency
@@ -366,6 +366,7 @@ class Worker:
                 work_dir=work_dir,
                 tenant_of=lambda job_id: self._manager.get_job(job_id).tenant_id,
                 segments_of=self._segments_of,
+                source_policy=self._manager.settings.source_policy,
             )
         finally:
             self._ended.append((attempt, outcome))
@@ -389,7 +390,13 @@ class Worker:
     def _lost(self, attempt: Attempt, outcome: Outcome) -> None:
         logger.warning("job %s: the lease was lost before the end", attempt.lease.job_id)
         if isinstance(outcome, Completed):
+            self._remove_outputs(attempt)
+
+    def _remove_outputs(self, attempt: Attempt) -> None:
+        try:
             self._storage.remove(attempts.prefix_of(attempt.lease))
+        except VideoJobsError as error:
+            logger.warning("job %s: its outputs are left behind: %s", attempt.lease.job_id, error)
 
     def _finish(self, attempt: Attempt, outcome: Outcome, job: VideoJob | None) -> None:
         self._in_hand.discard(attempt)

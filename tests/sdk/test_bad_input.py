@@ -33,6 +33,7 @@ from videojobs import (
     LeaseLostError,
     MissingExtraError,
     NewVideoJob,
+    NotEnoughSpaceError,
     OutcomeUnknownError,
     PartlyCreatedError,
     PermissionDeniedError,
@@ -42,6 +43,7 @@ from videojobs import (
     RefusedError,
     SchemaMismatchError,
     Settings,
+    SignedUrlUnsupportedError,
     SupabaseConnectionError,
     SupabaseValidationError,
     VideoJobManager,
@@ -454,6 +456,8 @@ EXAMPLES: list[VideoJobsError] = [
     WaitTimeoutError("a", job_id=JOB, **FACTS),
     ProcessingError("a", code="disk_full", retryable=True, exit_code=1, stderr_tail="x"),
     ProcessingCancelledError(),
+    NotEnoughSpaceError(needed_bytes=2, free_bytes=1),
+    SignedUrlUnsupportedError("a", **FACTS),
 ]
 
 

@@ -15,7 +15,7 @@ from videojobs.outcomes import Failed, Outcome, Split
 from videojobs.pipelines.progress import Progress
 from videojobs.requests import refuse
 from videojobs.settings import FAST_LEASE_SECONDS
-from videojobs.storage import LocalStorage
+from videojobs.storage import open_storage
 from videojobs.turns import Queues
 from videojobs.worker import Worker
 
@@ -33,6 +33,14 @@ def worker(
     concurrency: Annotated[int, typer.Option(help="How many jobs at once.", min=1)] = 1,
     storage_dir: Annotated[
         Path | None, typer.Option(help="Where sources are and outputs go.", show_default=False)
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="A storage instead of that folder: supabase://bucket/prefix, s3://bucket/prefix.",
+            show_default=False,
+        ),
     ] = None,
     lease_seconds: Annotated[
         int | None, typer.Option(help="A worker so long silent has lost its jobs.", min=5)
@@ -57,11 +65,13 @@ def worker(
     """Claim jobs and run them, until SIGTERM or Ctrl-C. A second signal hurries it."""
     if fast and lease_seconds is not None:
         raise refuse("worker", "lease_seconds", lease_seconds, "give --fast or --lease-seconds")
+    if storage is not None and storage_dir is not None:
+        raise refuse("worker", "storage", storage, "give --storage or --storage-dir")
     with manager_for(database_url) as manager:
-        storage = LocalStorage(storage_dir or manager.settings.storage_dir)
+        place = open_storage(storage or storage_dir, manager.settings)
         runner = Worker(
             manager,
-            storage=storage,
+            storage=place,
             queues=_queues(queue or ["default"]),
             pipelines=pipeline or None,
             concurrency=concurrency,
@@ -70,9 +80,9 @@ def worker(
             shutdown_grace=timedelta(seconds=grace_seconds),
             observer=_Teller(),
         )
-        storage.check()  # before it is said that the work begins
+        place.check()  # before it is said that the work begins
         works_on = ", ".join(queue or ["default"])
-        _tell(f"worker {runner.id} works on {works_on}, storage {storage.root}")
+        _tell(f"worker {runner.id} works on {works_on}, storage {place}")
         runner.run(until_idle=until_idle)
         _tell("stopped")
 

@@ -7,14 +7,20 @@ import os
 import secrets
 import shutil
 import stat
-from pathlib import Path, PurePosixPath
+import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from videojobs.errors import ConfigurationError, ProcessingError
+from videojobs.errors import ConfigurationError, ProcessingError, SignedUrlUnsupportedError
+from videojobs.settings import FetchLimits
+from videojobs.storage.paths import inside
+from videojobs.storage.receiving import require_room
+from videojobs.storage.transfers import raise_if_set
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import timedelta
 
 _INCOMING = ".incoming-"
 
@@ -27,11 +33,22 @@ class LocalStorage:
             and outputs written in its place would vanish below it.
         allow_outside: Whether a source may be an absolute path or a ``file:`` URL outside of
             *root*. Only for machines where those who create jobs may read every file.
+        limits: What a source may take.
     """
 
-    def __init__(self, root: Path | str, *, allow_outside: bool = False) -> None:
+    def __init__(
+        self,
+        root: Path | str,
+        *,
+        allow_outside: bool = False,
+        limits: FetchLimits | None = None,
+    ) -> None:
         self.root = Path(root).resolve()
         self._allow_outside = allow_outside
+        self._limits = limits or FetchLimits()
+
+    def __str__(self) -> str:
+        return str(self.root)
 
     def check(self) -> None:
         """The folder is there and can be read.
@@ -45,32 +62,40 @@ class LocalStorage:
                 "mount it, or set VIDEOJOBS_STORAGE_DIR"
             )
 
-    def fetch(self, source_url: str, into: Path) -> Path:
-        """The source's own path, with no link left in it; nothing is copied.
+    def fetch(self, source_url: str, into: Path, *, cancel: threading.Event | None = None) -> Path:
+        """The source's own path, with no link left in it; nothing is copied, so *cancel* comes too late.
 
         Raises:
-            ProcessingError: ``missing_source``, ``source_refused`` or ``source_unreadable``; or
-                ``storage_failed``, which is retryable, when the storage's folder is not there.
+            ProcessingError: ``missing_source``, ``source_refused``, ``source_unreadable`` or
+                ``source_too_large``; or ``storage_failed``, which is retryable, when the storage's
+                folder is not there.
+            NotEnoughSpaceError: The disk of *into* has no room for the work.
         """
+        del cancel
         if not self._is_there():
             raise _absent(self.root)
         path = _resolved(self.root, source_url)
         if not self._allow_outside and not path.is_relative_to(self.root):
             raise _refused(f"{source_url!r} lies outside of the storage's folder")
-        return _readable(path, source_url)
+        readable = _readable(path, source_url)
+        require_room(readable.stat().st_size, into, self._limits, copies=0)
+        return readable
 
-    def publish(self, files: Mapping[str, Path], prefix: str) -> Mapping[str, str]:
+    def publish(
+        self, files: Mapping[str, Path], prefix: str, *, cancel: threading.Event | None = None
+    ) -> Mapping[str, str]:
         """The files are moved below *prefix* together: a reader sees all of them or none.
 
         Raises:
             ProcessingError: ``already_published`` when *prefix* is taken; ``disk_full`` or
                 ``storage_failed``, which are retryable.
+            ProcessingCancelledError: *cancel* was set before the last file was there.
         """
-        names = {name: str(_inside(prefix) / _inside(name)) for name in files}
-        target = self.root / _inside(prefix)
+        names = {name: str(inside(prefix) / inside(name)) for name in files}
+        target = self.root / inside(prefix)
         incoming = self.root / f"{_INCOMING}{secrets.token_hex(8)}"
         try:
-            _fill(incoming, files)
+            _fill(incoming, files, cancel or threading.Event())
             target.parent.mkdir(parents=True, exist_ok=True)
             _rename_new(incoming, target)
         except OSError as error:
@@ -84,7 +109,18 @@ class LocalStorage:
 
     def remove(self, prefix: str) -> None:
         """Nothing is left below *prefix*. Repeating the call is harmless."""
-        shutil.rmtree(self.root / _inside(prefix), ignore_errors=True)
+        shutil.rmtree(self.root / inside(prefix), ignore_errors=True)
+
+    def signed_url(self, path: str, expires_in: timedelta) -> str:
+        """Always refused.
+
+        Raises:
+            SignedUrlUnsupportedError: A folder has no addresses.
+        """
+        raise SignedUrlUnsupportedError(
+            "files of a local folder have no addresses that could be signed; serve them yourself, "
+            "or use a storage such as supabase:// or s3://"
+        )
 
 
 def move_file(source: Path, target: Path) -> None:
@@ -130,10 +166,11 @@ def _flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _fill(incoming: Path, files: Mapping[str, Path]) -> None:
+def _fill(incoming: Path, files: Mapping[str, Path], cancel: threading.Event) -> None:
     incoming.mkdir()
     for name, path in files.items():
-        target = incoming / _inside(name)
+        raise_if_set(cancel)
+        target = incoming / inside(name)
         target.parent.mkdir(parents=True, exist_ok=True)
         move_file(path, target)
 
@@ -161,13 +198,6 @@ def _local_path(source_url: str) -> str:
     if "://" in source_url:
         raise _refused(f"{parts.scheme}:// is not a path that the local storage can read")
     return source_url
-
-
-def _inside(name: str) -> PurePosixPath:
-    path = PurePosixPath(name)
-    if not path.parts or path.is_absolute() or ".." in path.parts:
-        raise ValueError(f"{name!r} must be a relative path without '..'")
-    return path
 
 
 def _readable(path: Path, source_url: str) -> Path:
