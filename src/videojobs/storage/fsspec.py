@@ -201,6 +201,8 @@ class FsspecStorage:
             raise
         except FileNotFoundError:
             raise _missing(source_url) from None
+        except PermissionError as error:
+            raise _told(error, "the source could not be read") from error
         except Exception as error:  # noqa: BLE001 # drivers raise what they like
             # Another version may have taken its place.
             incoming.restart()
@@ -228,6 +230,8 @@ class FsspecStorage:
             self._send(source, path, stop)
         except VideoJobsError:
             raise
+        except PermissionError as error:
+            raise _told(error, "an output could not be stored") from error
         except Exception as error:  # noqa: BLE001 # drivers raise what they like
             patience.after(_told(error, "an output could not be stored"))
             return False
