@@ -51,7 +51,8 @@ class KeptSegments:
         token = str(self._attempt.lease.run_token)
         doubles = _doubles(files)
         try:
-            self._storage.publish(doubles, _prefix(self._attempt.lease.job, token, name))
+            prefix = _prefix(self._attempt.lease.job, token, name)
+            self._storage.publish(doubles, prefix, cancel=self._attempt.stop)
         finally:
             shutil.rmtree(next(iter(doubles.values())).parent, ignore_errors=True)
         with self._lock:
@@ -79,7 +80,8 @@ class KeptSegments:
         for file_name, path in files.items():
             folder = path.with_name(f"{path.name}.kept")
             folder.mkdir(exist_ok=True)
-            path.symlink_to(self._storage.fetch(stored[file_name], folder))
+            fetched = self._storage.fetch(stored[file_name], folder, cancel=self._attempt.stop)
+            path.symlink_to(fetched)
         return True
 
     def _forget_others(self, key: str) -> None:

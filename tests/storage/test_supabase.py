@@ -169,6 +169,18 @@ def test_playlists_go_last(supabase: SupabaseStorage, server: StorageServer, mak
     assert len(server.order) == 42
 
 
+@pytest.mark.parametrize("content", [b"v" * 1000, LARGE], ids=["small", "large"])
+def test_a_repeat_replaces_what_is_there(
+    supabase: SupabaseStorage, server: StorageServer, make: Files, content: bytes
+):
+    """A lost answer must not turn into a conflict: every request asks for the right to replace."""
+    server.put("videos", "app/job/7/film.mp4", b"half")
+
+    supabase.publish(make({"film.mp4": content}), "job/7")
+
+    assert server.content("videos/app/job/7/film.mp4") == content
+
+
 # Downloads
 
 
