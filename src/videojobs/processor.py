@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 import os
 import threading
 import time
@@ -14,6 +16,7 @@ from videojobs.errors import ProcessingCancelledError, ProcessingError
 from videojobs.media.execution import Execution, MadeOutput, SegmentKeeper
 from videojobs.media.ffmpeg import find_ffmpeg, inspect_ffmpeg
 from videojobs.media.inspector import Inspector
+from videojobs.media.launching import isolation
 from videojobs.media.workspace import attempt_folder, sweep_stale_folders, work_root
 from videojobs.models import OutputFile
 from videojobs.pipelines.clips import plan_clips
@@ -26,6 +29,8 @@ from videojobs.storage.local import move_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
+
+logger = logging.getLogger("videojobs.worker")
 
 
 class Planner(Protocol):
@@ -108,10 +113,13 @@ class VideoProcessor:
     def check(self) -> None:
         """Look whether ffmpeg runs, once, before work is taken on.
 
+        What the system lacks to close ffmpeg off from network and files is logged as a warning.
+
         Raises:
             ConfigurationError: It does not; every job would fail on it.
         """
         _ = self.machine
+        _warn_of_gaps()
 
     def probe(self, source: str | Path) -> SourceFacts:
         """What the source is, found by a process of its own in bounded time.
@@ -201,6 +209,16 @@ class VideoProcessor:
                 code="unknown_pipeline",
                 advice=advice,
             ) from None
+
+
+@functools.cache
+def _warn_of_gaps() -> None:
+    if gaps := isolation().gaps:
+        logger.warning(
+            "should a hostile video take over ffmpeg, it could %s: this system offers no means "
+            "against that. Run the worker in a container without network and with a read-only root",
+            " and ".join(gaps),
+        )
 
 
 def _ignore(_: Progress) -> None:

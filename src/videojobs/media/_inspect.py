@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import re
-import resource
 import signal
 import sys
 from pathlib import Path
@@ -28,7 +27,6 @@ _INPUT_OPTIONS = {
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,flv,asf,mpeg,ogg,mxf",
     "max_streams": "64",
 }
-_ADDRESS_SPACE_BYTES = 4 << 30
 _MAX_SIDE, _MAX_PIXELS = 8192, 36_000_000
 _MAX_PACKETS_TO_FIRST_FRAME = 500
 #: One frame in twelve costs about 1 % of the encode, and a whole decode 13 %.
@@ -309,16 +307,7 @@ def _words(error: Exception) -> str:
     return re.sub(r"^\[Errno -?\d+\] ", "", str(error)).partition(": '")[0]
 
 
-def _limit() -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-    if sys.platform.startswith("linux"):  # macOS counts shared mappings, and refuses to start
-        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE_BYTES, hard))
-
-
 def _main() -> None:
-    _limit()
     av.logging.set_level(None)
     for line in sys.stdin:
         sys.stdout.write(json.dumps(_answer(line)) + "\n")

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 from videojobs.errors import ConfigurationError, MissingExtraError
+from videojobs.media.launching import launched
 from videojobs.pipelines.plan import Machine
 
 _INSPECTION_SECONDS = 20
@@ -79,17 +80,20 @@ def _said(ffmpeg: str, *arguments: str) -> str:
             if answer.returncode >= 0:
                 break
             answer = _run(ffmpeg, *arguments)  # a signal ended it, which says nothing about ffmpeg
-        answer.check_returncode()
+        if answer.returncode:
+            raise subprocess.CalledProcessError(answer.returncode, [ffmpeg, *arguments])
     except (OSError, subprocess.SubprocessError) as error:
         raise ConfigurationError(
-            f"{ffmpeg} does not run as ffmpeg ({error}); correct VIDEOJOBS_FFMPEG"
+            f"{ffmpeg} does not run as ffmpeg ({error}); correct VIDEOJOBS_FFMPEG. "
+            "A script in its place must end with exec: it can start no process beside its own"
         ) from error
     return answer.stdout.decode("utf-8", "replace")
 
 
 def _run(ffmpeg: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [ffmpeg, *arguments],
+        # As every run is started: what does not run closed off is told before any work is taken.
+        launched((ffmpeg, *arguments), limits={"CORE": 0}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=_INSPECTION_SECONDS,

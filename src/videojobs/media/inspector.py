@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from videojobs.errors import MissingExtraError, ProcessingCancelledError, ProcessingError
+from videojobs.media.launching import launched
 from videojobs.pipelines.source import AudioFacts, SourceFacts, VideoFacts
 from videojobs.pipelines.verification import OutputFacts
 
@@ -27,6 +28,7 @@ _SOURCE_SECONDS = 30.0
 #: An output is demuxed once; a slow disk gives 20 MB/s.
 _OUTPUT_SECONDS, _BYTES_PER_SECOND = 60.0, 20e6
 _TICK_SECONDS = 0.1
+_ADDRESS_SPACE_BYTES = 4 << 30
 
 _EXPORT_AGAIN = "Check that it plays, export it again, and upload the new file."
 
@@ -101,7 +103,7 @@ class Inspector:
             return self._process
         self._end()
         return subprocess.Popen(
-            [sys.executable, "-S", "-P", str(_SCRIPT)],
+            launched([sys.executable, "-S", "-P", "-B", str(_SCRIPT)], limits=_limits()),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -147,6 +149,13 @@ def _read(descriptor: int) -> bytes:
     if not data:
         raise EOFError
     return data
+
+
+def _limits() -> dict[str, int]:
+    limits = {"CORE": 0, "FSIZE": 0, "NOFILE": 256}
+    if sys.platform.startswith("linux"):  # macOS counts shared mappings, and refuses to start
+        limits["AS"] = _ADDRESS_SPACE_BYTES
+    return limits
 
 
 def _environment() -> dict[str, str]:

@@ -7,21 +7,19 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from videojobs.media.launching import launched
 from videojobs.pipelines.failures import StopReason
 from videojobs.pipelines.progress import ProgressBlock, ProgressParser, StallWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-_LAUNCHER = Path(__file__).with_name("_launch.py")
+    from pathlib import Path
 
 #: From TERM to KILL. ffmpeg obeys TERM within 65 ms, unless it hangs.
 _GRACE_SECONDS = 1.0
@@ -66,7 +64,8 @@ def run_ffmpeg(
 ) -> RunReport:
     """The command has ended, by itself or by us, and so have all processes that it started.
 
-    It runs in *folder*, with closed stdin and a bare environment; it is ended within 2 seconds
+    It runs in *folder*, the only place that it can write to (see `launched`), with closed stdin
+    and a bare environment; it is ended within 2 seconds
     when *should_stop* says so, on a stall or a deadline, on any exception, and by the kernel
     when this process dies (on Linux).
     """
@@ -88,9 +87,8 @@ def run_ffmpeg(
 
 
 def _start(command: Sequence[str], folder: Path, limits: RunLimits) -> subprocess.Popen[bytes]:
-    launcher = [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), _limit_text(limits)]
     return subprocess.Popen(
-        [*launcher, *command],
+        launched(command, limits=_kernel_limits(limits), writable="."),
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -101,8 +99,8 @@ def _start(command: Sequence[str], folder: Path, limits: RunLimits) -> subproces
     )
 
 
-def _limit_text(limits: RunLimits) -> str:
-    values = {
+def _kernel_limits(limits: RunLimits) -> dict[str, int]:
+    return {
         "AS": limits.address_space_bytes,
         "FSIZE": limits.max_output_bytes,
         # The wall deadline is ours; this one is for a process that we can no longer reach.
@@ -110,7 +108,6 @@ def _limit_text(limits: RunLimits) -> str:
         "NOFILE": 256,
         "CORE": 0,
     }
-    return ",".join(f"{name}={value}" for name, value in values.items())
 
 
 def _watch(
