@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
 
 from videojobs.errors import ProcessingCancelledError, ProcessingError
@@ -166,3 +167,69 @@ def test_a_finished_file_that_is_damaged_does_not_decode(
 
     assert facts.is_whole
     assert facts.decode_error
+
+
+@pytest.fixture
+def damaged_between(media: Make, tmp_path: Path) -> Path:
+    """Flipped bytes amid the second of four groups of pictures, in no keyframe."""
+    whole = bytearray(media("silent.mp4").read_bytes())
+    with av.open(str(media("silent.mp4"))) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    hit = packets[45]
+    assert not hit.is_keyframe
+    whole[hit.pos + 8 : hit.pos + hit.size] = bytes(hit.size - 8)
+    path = tmp_path / "clip_01.mp4.part"
+    path.write_bytes(whole)
+    return path
+
+
+def test_a_damaged_picture_amid_a_clip_is_found(inspector: Inspector, damaged_between: Path):
+    """All of a clip is decoded; the keyframes alone would not tell."""
+    clip = inspector.output(damaged_between, "video", decode_seconds=4.0)
+    film = inspector.output(damaged_between, "video")
+
+    assert clip.decode_error
+    assert film.decode_error is None
+
+
+@pytest.mark.parametrize("place", [5, 115])
+def test_the_first_and_the_last_second_of_a_film_are_decoded(
+    inspector: Inspector, media: Make, tmp_path: Path, place: int
+):
+    """Where a viewer looks first, and where an encoder breaks off."""
+    whole = bytearray(media("silent.mp4").read_bytes())
+    with av.open(str(media("silent.mp4"))) as container:
+        hit = [packet for packet in container.demux(video=0) if packet.size][place]
+    whole[hit.pos + 8 : hit.pos + hit.size] = bytes(hit.size - 8)
+    (tmp_path / "720p.mp4.part").write_bytes(whole)
+
+    facts = inspector.output(tmp_path / "720p.mp4.part", "video")
+
+    assert facts.decode_error
+
+
+def test_damaged_sound_is_found(inspector: Inspector, media: Make, tmp_path: Path):
+    """The picture of the same file is whole."""
+    whole = bytearray(media("voice.mp4").read_bytes())
+    with av.open(str(media("voice.mp4"))) as container:
+        hit = [packet for packet in container.demux(audio=0) if packet.size][40]
+    whole[hit.pos : hit.pos + hit.size] = b"\xff" * hit.size
+    (tmp_path / "clip_01.mp4.part").write_bytes(whole)
+
+    facts = inspector.output(tmp_path / "clip_01.mp4.part", "video", decode_seconds=4.0)
+
+    assert facts.decode_error
+
+
+def test_the_probe_has_no_network_and_writes_no_file(inspector: Inspector, media: Make):
+    """It is closed off as ffmpeg is."""
+    inspector.source(media("silent.mp4"))
+    process = inspector._process
+    assert process is not None
+
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    limits = Path(f"/proc/{process.pid}/limits").read_text()
+
+    assert "NoNewPrivs:\t1" in status
+    assert "Seccomp:\t2" in status
+    assert "Max file size             0 " in limits

@@ -11,12 +11,13 @@ from videojobs.pipelines.loudness import (
     Loudness,
     corrected_gain,
     first_gain,
+    loudness_error,
     loudness_warning,
     needs_another_look,
     read_loudness,
 )
 from videojobs.pipelines.plan import LoudnessGoal, PlannedOutput
-from videojobs.pipelines.verification import OutputFacts, output_error
+from videojobs.pipelines.verification import OutputFacts, is_decoded_whole, output_error
 
 PLANNED = PlannedOutput(
     name="clip_01",
@@ -130,3 +131,41 @@ def test_a_missed_target_is_told():
     assert "-18.2 LUFS instead of -14" in str(
         loudness_warning("clip_01", Loudness(-18.2, -2.0), GOAL)
     )
+
+
+def test_a_target_that_was_missed_without_a_reason_is_an_error():
+    """The gain had room, and so had the peaks: something is wrong with the file."""
+    error = loudness_error("clip_01", Loudness(-16.2, -6.0), GOAL, 8.0)
+
+    assert error is not None
+    assert (error.code, error.retryable) == ("invalid_output", False)
+    assert "-16.2 LUFS instead of -14" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("achieved", "gain_db"),
+    [
+        (Loudness(-14.9, -6.0), 8.0),  # within 1 LU
+        (Loudness(-18.0, -3.0), 8.0),  # the limiter holds the peaks down
+        (Loudness(-30.0, -12.0), 24.0),  # more gain would raise a room's noise
+        (Loudness(-70.0, -80.0), 0.0),  # silence
+    ],
+)
+def test_a_target_that_could_not_be_met_is_none(achieved: Loudness, gain_db: float):
+    """To meet it in spite of that would harm the sound."""
+    assert loudness_error("clip_01", achieved, GOAL, gain_db) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "whole"),
+    [
+        ({}, True),
+        ({"duration_seconds": 900.0}, True),
+        ({"source_start_seconds": None, "duration_seconds": 60.0}, True),
+        ({"source_start_seconds": None, "duration_seconds": 5400.0}, False),
+        ({"kind": "poster", "duration_seconds": 0.0}, False),
+    ],
+)
+def test_clips_are_decoded_whole_and_films_in_part(change: dict[str, object], whole: bool):
+    """A tenth of the encode is well spent on what is short."""
+    assert is_decoded_whole(replace(PLANNED, **change)) is whole

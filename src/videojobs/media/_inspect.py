@@ -1,7 +1,7 @@
 """Looks at media files with PyAV, in a process of its own: a hostile file may crash it.
 
 Started as a script, knows nothing of the package. Reads one JSON request a line from stdin
-(``{"look_at": "source" | "video" | "poster", "path": ..., "seconds": ...}``) and answers each
+(``{"look_at": "source" | "video" | "whole video" | "poster", "path": ..., "seconds": ...}``) and answers each
 with one line: ``{"facts": ...}``, or ``{"error": ..., "kind": ...}``.
 """
 
@@ -29,8 +29,8 @@ _INPUT_OPTIONS = {
 }
 _MAX_SIDE, _MAX_PIXELS = 8192, 36_000_000
 _MAX_PACKETS_TO_FIRST_FRAME = 500
-#: One frame in twelve costs about 1 % of the encode, and a whole decode 13 %.
-_LEAST_DECODED, _DECODED_SHARE = 12, 12
+#: Of the first and of the last group of pictures, should a group be long beyond all custom.
+_MOST_OF_A_GROUP = 600
 
 # Numbers of ITU-T H.273.
 _TRANSFERS = {1: "bt709", 6: "bt601", 16: "smpte2084", 18: "arib-std-b67"}
@@ -156,13 +156,19 @@ def _measured_duration(path: str, index: int) -> float:
     return max(0.0, end - first)
 
 
-def look_at_video(path: str) -> dict[str, Any]:
+def look_at_whole_video(path: str) -> dict[str, Any]:
+    return look_at_video(path, whole=True)
+
+
+def look_at_video(path: str, *, whole: bool = False) -> dict[str, Any]:
     with av.open(f"file:{path}", format="mp4") as container:
         video = container.streams.video[0]
         audio = next(iter(container.streams.audio), None)
         context = video.codec_context
-        context.thread_count = 1
-        context.options = {"err_detect": "explode"}
+        # The encoder has ended, so its cores are free.
+        context.thread_type, context.thread_count = "AUTO", 2
+        for stream in container.streams:
+            stream.codec_context.options = {"err_detect": "explode"}
         facts = {
             "size_bytes": _size(path),
             "width": context.width,
@@ -173,17 +179,17 @@ def look_at_video(path: str) -> dict[str, Any]:
             "frame_rate": str(video.average_rate),
             "audio_codec": audio and _codec_name(audio.codec_context),
         }
-        return facts | _walk(container, video, audio) | _boxes(path)
+        return facts | _walk(container, video, audio, whole) | _boxes(path)
 
 
-def _walk(container: Any, video: Any, audio: Any) -> dict[str, Any]:
-    """One pass over the packets; decodes the keyframes and the beginning of the last group."""
+def _walk(container: Any, video: Any, audio: Any, whole: bool) -> dict[str, Any]:
+    """One pass over the packets, which are decoded as they come: all, or those of `_Sample`."""
     ends: dict[int, float] = {}
     starts: dict[int, float] = {}
     last_dts: dict[int, int] = {}
     keys: list[float] = []
-    group: list[Any] = []
     ordered, frames, decoder = True, 0, _Decoder(video)
+    sample = _Sample(decoder)
     for packet in container.demux():
         if packet.dts is None:
             continue
@@ -194,15 +200,15 @@ def _walk(container: Any, video: Any, audio: Any) -> dict[str, Any]:
         ends[index] = max(ends.get(index, 0.0), pts + length)
         ordered = ordered and packet.dts > last_dts.get(index, -(1 << 62))
         last_dts[index] = packet.dts
-        if index != video.index:
-            continue
-        frames += 1
-        if packet.is_keyframe:
-            keys.append(pts)
-            decoder.feed(group[:1])
-            group = []
-        group.append(packet)
-    decoder.feed(group[: max(_LEAST_DECODED, frames // _DECODED_SHARE)])
+        if index == video.index:
+            frames += 1
+            if packet.is_keyframe:
+                keys.append(pts)
+        if whole:
+            decoder.feed(packet)
+        elif index == video.index:
+            sample.feed(packet)
+    sample.end()
     decoder.end()
     return {
         "duration_seconds": ends.get(video.index, 0.0) - starts.get(video.index, 0.0),
@@ -221,8 +227,33 @@ def _longest_gap(keys: list[float], end: float) -> float:
     )
 
 
+class _Sample:
+    """The first and the last group of pictures, and the keyframes of those between: 1 % of the
+    cost of the encode, where all pictures cost a tenth."""
+
+    def __init__(self, decoder: _Decoder) -> None:
+        self._decoder = decoder
+        self._group: list[Any] = []
+        self._groups = 0
+
+    def feed(self, packet: Any) -> None:
+        if packet.is_keyframe:
+            self._decode(_MOST_OF_A_GROUP if self._groups == 1 else 1)
+            self._groups += 1
+            self._group = []
+        if len(self._group) < _MOST_OF_A_GROUP:
+            self._group.append(packet)
+
+    def end(self) -> None:
+        self._decode(_MOST_OF_A_GROUP)
+
+    def _decode(self, most: int) -> None:
+        for packet in self._group[:most]:
+            self._decoder.feed(packet)
+
+
 class _Decoder:
-    """Feeds packets, and remembers the first complaint."""
+    """Decodes packets, and remembers the first complaint."""
 
     def __init__(self, video: Any) -> None:
         self._video = video
@@ -230,23 +261,31 @@ class _Decoder:
         self.rotation = 0
         self.error: str | None = None
 
-    def feed(self, packets: list[Any]) -> None:
-        for packet in packets:
-            self._fed += 1
-            self._take(packet)
+    def feed(self, packet: Any) -> None:
+        try:
+            if packet.stream_index == self._video.index:
+                self._fed += 1
+                self._saw(self._video.codec_context.decode(packet))
+            else:
+                packet.decode()
+        except av.error.FFmpegError as error:
+            self._note(error)
 
     def end(self) -> None:
-        self._take(None)
+        try:
+            self._saw(self._video.codec_context.decode(None))
+        except av.error.FFmpegError as error:
+            self._note(error)
         if self.error is None and self._came != self._fed:
             self.error = f"{self._fed - self._came} of {self._fed} frames did not decode"
 
-    def _take(self, packet: Any) -> None:
-        try:
-            for frame in self._video.codec_context.decode(packet):
-                self._came += 1
-                self.rotation = int(frame.rotation) % 360
-        except av.error.FFmpegError as error:
-            self.error = self.error or str(error.strerror)
+    def _saw(self, frames: list[Any]) -> None:
+        for frame in frames:
+            self._came += 1
+            self.rotation = int(frame.rotation) % 360
+
+    def _note(self, error: Any) -> None:
+        self.error = self.error or str(error.strerror)
 
 
 def _boxes(path: str) -> dict[str, Any]:
@@ -287,7 +326,12 @@ def look_at_poster(path: str) -> dict[str, Any]:
         }
 
 
-_LOOKS = {"source": look_at_source, "video": look_at_video, "poster": look_at_poster}
+_LOOKS = {
+    "source": look_at_source,
+    "video": look_at_video,
+    "whole video": look_at_whole_video,
+    "poster": look_at_poster,
+}
 
 
 def _answer(line: str) -> dict[str, Any]:

@@ -19,13 +19,14 @@ from videojobs.pipelines.loudness import (
     Loudness,
     corrected_gain,
     first_gain,
+    loudness_error,
     loudness_warning,
     needs_another_look,
     read_loudness,
 )
 from videojobs.pipelines.plan import LoudnessGoal, Plan, PlannedOutput, PlannedRun, with_gain
 from videojobs.pipelines.progress import Progress, ProgressBlock, ProgressTracker
-from videojobs.pipelines.verification import OutputFacts, output_error
+from videojobs.pipelines.verification import OutputFacts, is_decoded_whole, output_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -141,7 +142,7 @@ class Execution:
         if report.damaged_frames and run.arguments_from_start:
             report = self._encode(run, run.arguments_from_start, gain_db)
         self._judge_damage(run, report)
-        return tuple(self._verified(run, output) for output in run.outputs)
+        return tuple(self._verified(run, output, gain_db) for output in run.outputs)
 
     def _restored(self, run: PlannedRun) -> tuple[MadeOutput, ...]:
         """The segment of an earlier attempt, if it was kept and is all that it should be."""
@@ -149,7 +150,7 @@ class Execution:
             return ()
         try:
             found = self._keeper.restore(self._plan.segments_key, run.name, self._files(run))
-            return tuple(self._verified(run, output) for output in run.outputs) if found else ()
+            return tuple(self._verified(run, output, 0.0) for output in run.outputs) if found else ()
         except ProcessingError as error:
             logger.warning("%s was kept but cannot be used, it is made again: %s", run.name, error)
             for path in self._files(run).values():
@@ -215,7 +216,7 @@ class Execution:
             )
         return report
 
-    def _verified(self, run: PlannedRun, output: PlannedOutput) -> MadeOutput:
+    def _verified(self, run: PlannedRun, output: PlannedOutput, gain_db: float) -> MadeOutput:
         path = self._folder / output.part_name
         if not path.exists():
             raise ProcessingError(
@@ -223,7 +224,8 @@ class Execution:
                 code="invalid_output",
                 retryable=True,
             )
-        facts = self._inspector.output(path, output.kind)
+        decode_seconds = output.duration_seconds if is_decoded_whole(output) else None
+        facts = self._inspector.output(path, output.kind, decode_seconds=decode_seconds)
         if error := output_error(output, facts):
             raise error
         return MadeOutput(
@@ -231,16 +233,20 @@ class Execution:
             path=path,
             facts=facts,
             sha256=_sha256(path),
-            loudness=self._achieved(output, run.loudness) if run.loudness else None,
+            loudness=self._achieved(output, run.loudness, gain_db) if run.loudness else None,
         )
 
-    def _achieved(self, output: PlannedOutput, goal: LoudnessGoal) -> Loudness | None:
+    def _achieved(
+        self, output: PlannedOutput, goal: LoudnessGoal, gain_db: float
+    ) -> Loudness | None:
         """The loudness of the finished file, by the same meter; ``None`` when it is silent."""
         if not output.has_audio:
             return None
         source = SourceInput(duration_seconds=output.duration_seconds + 1, audio_index=1)
         arguments = measure_arguments(source, audio=(), file_name=output.part_name)
         achieved = self._measure(output.name, arguments, _audio_limits(output))
+        if error := loudness_error(output.name, achieved, goal, gain_db):
+            raise error
         if warning := loudness_warning(output.name, achieved, goal):
             self._warn(warning)
         # The meter's floor of -70 LUFS is no loudness.

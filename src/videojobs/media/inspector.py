@@ -64,14 +64,23 @@ class Inspector:
             raise _unreadable(reply)
         return _source_facts(reply["facts"])
 
-    def output(self, path: Path, kind: Literal["video", "poster"]) -> OutputFacts:
+    def output(
+        self, path: Path, kind: Literal["video", "poster"], *, decode_seconds: float | None = None
+    ) -> OutputFacts:
         """What a file of our own making is.
+
+        *decode_seconds* is the length of a video of which all is to be decoded; ``None`` decodes
+        its first and last group of pictures and the keyframes between.
 
         Raises:
             ProcessingError: ``invalid_output``.
         """
         seconds = _OUTPUT_SECONDS + path.stat().st_size / _BYTES_PER_SECOND
-        reply = self._ask(kind, path, seconds=seconds)
+        if decode_seconds is not None:
+            # A busy machine may take four times as long as it takes to watch.
+            reply = self._ask("whole video", path, seconds=seconds + 4 * decode_seconds)
+        else:
+            reply = self._ask(kind, path, seconds=seconds)
         if "facts" not in reply:
             raise ProcessingError(
                 f"{path.name} was made but cannot be read ({reply['error']}). Try again",

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from videojobs.errors import ProcessingError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -19,6 +21,9 @@ MAX_GAIN_DB = 24.0
 
 #: How far off the target a file may be without a warning.
 TOLERANCE_LU = 1.0
+
+#: The limiter works 1 dB below the ceiling, and AAC moves a peak by up to another.
+_LIMITED_WITHIN_DB = 2.0
 
 _INTEGRATED = re.compile(r"^\s*I:\s+(-?[\d.]+|-inf|nan) LUFS")
 _PEAK = re.compile(r"^\s*Peak:\s+(-?[\d.]+|-inf|nan) dBFS")
@@ -64,7 +69,7 @@ def corrected_gain(gain_db: float, achieved: Loudness, goal: LoudnessGoal) -> fl
 
 
 def loudness_warning(name: str, achieved: Loudness, goal: LoudnessGoal) -> str | None:
-    """What to tell when the target was missed."""
+    """What to tell when the target was missed for a good reason (else there is a `loudness_error`)."""
     if achieved.is_silent:
         return f"{name} is silent"
     if abs(achieved.integrated_lufs - goal.target_lufs) <= TOLERANCE_LU:
@@ -72,6 +77,27 @@ def loudness_warning(name: str, achieved: Loudness, goal: LoudnessGoal) -> str |
     return (
         f"{name} has a loudness of {achieved.integrated_lufs:.1f} LUFS instead of "
         f"{goal.target_lufs:g}: its sound is too quiet or too uneven for more"
+    )
+
+
+def loudness_error(
+    name: str, achieved: Loudness, goal: LoudnessGoal, gain_db: float
+) -> ProcessingError | None:
+    """The error for a target that was missed although nothing stood in the way.
+
+    Silence, a peak at the limiter and the most gain that is given are good reasons: to meet the
+    target in spite of them would harm the sound, so that they are worth a warning only.
+    """
+    is_met = abs(achieved.integrated_lufs - goal.target_lufs) <= TOLERANCE_LU
+    is_limited = achieved.true_peak_dbtp >= goal.ceiling_dbtp - _LIMITED_WITHIN_DB
+    if is_met or is_limited or achieved.is_silent or abs(gain_db) >= MAX_GAIN_DB:
+        return None
+    advice = "Try again; if it happens again, report it with the source."
+    return ProcessingError(
+        f"{name} was made but has a loudness of {achieved.integrated_lufs:.1f} LUFS instead of "
+        f"{goal.target_lufs:g}. {advice}",
+        code="invalid_output",
+        advice=advice,
     )
 
 

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from videojobs.pipelines.plan import PlannedOutput
 
 
+#: What lasts no longer is looked at as closely as a clip.
+SHORT_SECONDS = 60.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputFacts:
     """What an independent look at a finished file found."""
@@ -35,8 +39,7 @@ class OutputFacts:
     has_ordered_times: bool = True
     """Whether decoding times only grow."""
     decode_error: str | None = None
-    """What the decoder said; ``None`` when all that was tried decodes: the keyframes, and of the
-    last group of pictures as much as a twelfth of the file."""
+    """What the decoder said; ``None`` when all that was tried decodes (see `is_decoded_whole`)."""
     is_whole: bool = True
     """Whether the container is written to its end."""
 
@@ -54,6 +57,14 @@ def tolerated_shortage_seconds(duration_seconds: float) -> float:
     Containers round, and a header's duration may be the sound's; a broken upload lacks more.
     """
     return max(0.1, min(2.0, duration_seconds / 50))
+
+
+def is_decoded_whole(planned: PlannedOutput) -> bool:
+    """Whether every frame and sample is decoded, for a tenth of the encode: clips, and all that is
+    short. Of a film it is the first and the last group of pictures and the keyframes between.
+    """
+    is_clip = planned.source_start_seconds is not None
+    return planned.kind == "video" and (is_clip or planned.duration_seconds <= SHORT_SECONDS)
 
 
 def output_error(planned: PlannedOutput, found: OutputFacts) -> ProcessingError | None:
