@@ -2,6 +2,7 @@
 # make test   installs what the tests need, and runs them against the built wheel
 # make check  format, lint, types, floors of imports, SQL
 # make chaos  workers, clients and faults for SECONDS=300, in an order that SEED gives
+# make fuzz   COUNT=2000 damaged videos from SEED=1 on, each of which must end with files or a code
 # make bench  speed, as ratios against the bare libraries and other queues in the same run;
 #             PARTS='drain wal' runs only these parts
 
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 PEERS := procrastinate pgqueuer bullmq moviepy
 SOURCES := pyproject.toml README.md LICENSE $(shell find src supabase/migrations -type f -name '*.py' -o -type f -name '*.sql')
 
-.PHONY: demo test check chaos bench peers parts format types clean
+.PHONY: demo test check chaos fuzz bench peers parts format types clean
 
 demo: $(VENV)/.all
 	$(BIN)/videojobs demo $(VIDEO)
@@ -30,6 +31,9 @@ check: $(VENV)/.dev .parts/.npm .parts/.debian
 
 chaos: $(VENV)/.dev .parts/.npm .parts/.debian
 	cd tests && $(CURDIR)/$(BIN)/python -m chaos --seconds $(or $(SECONDS),300) $(if $(SEED),--seed $(SEED))
+
+fuzz: $(VENV)/.dev
+	cd tests && $(CURDIR)/$(BIN)/python -m fuzz --count $(or $(COUNT),2000) --seed $(or $(SEED),1)
 
 # Without the peers, the comparison with other queues is left out, and the output says so.
 bench: $(VENV)/.dev .parts/.npm

@@ -59,9 +59,15 @@ RECIPES: dict[str, tuple[str, ...]] = {
 Make = Callable[[str], Path]
 
 
-def ffmpeg(*arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
+def run_ffmpeg(*arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", "-y"]
     return subprocess.run([*command, *map(str, arguments)], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def ffmpeg() -> Callable[..., object]:
+    """Runs ffmpeg with these arguments."""
+    return run_ffmpeg
 
 
 @pytest.fixture(scope="session")
@@ -72,7 +78,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Make:
     def make(name: str) -> Path:
         path = folder / name
         if not path.exists():
-            ffmpeg(*RECIPES[name], path)
+            run_ffmpeg(*RECIPES[name], path)
         return path
 
     return make
@@ -82,7 +88,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Make:
 def turned(media: Make) -> Path:
     """Red left and blue right as stored, and a note that it is to be turned by a quarter."""
     path = media("halves.mp4").with_name("turned.mp4")
-    ffmpeg("-display_rotation", "90", "-i", media("halves.mp4"), "-c", "copy", path)
+    run_ffmpeg("-display_rotation", "90", "-i", media("halves.mp4"), "-c", "copy", path)
     return path
 
 
@@ -91,7 +97,9 @@ def without_duration(media: Make) -> Path:
     """As a browser records: a header that could not be completed afterwards."""
     path = media("stereo.mkv").with_name("recording.mkv")
     path.write_bytes(
-        ffmpeg("-i", media("stereo.mkv"), "-c", "copy", "-f", "matroska", "-live", "1", "-").stdout
+        run_ffmpeg(
+            "-i", media("stereo.mkv"), "-c", "copy", "-f", "matroska", "-live", "1", "-"
+        ).stdout
     )
     return path
 

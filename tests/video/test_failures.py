@@ -24,6 +24,7 @@ from videojobs.pipelines.failures import StopReason, classify, run_error
         (8, "[error] Unknown encoder 'libx264'", "ffmpeg_build", False),
         (187, "[libx264] [error] malloc of size 88473600 failed", "out_of_memory", True),
         (245, "pthread_create failed: Resource temporarily unavailable", "resource_limit", True),
+        (234, "[in#0/matroska,webm] [error] File ended prematurely", "truncated_source", False),
         (254, "[out#0] [error] Error opening output: No such file or directory",
          "missing_file", False),
         (243, "[error] Permission denied", "permission_denied", False),

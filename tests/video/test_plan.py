@@ -47,7 +47,8 @@ def test_one_clip_is_one_ffmpeg_run(facts: SourceFacts):
 
     # fmt: off
     assert plan.runs[0].arguments == (
-        "-hide_banner", "-nostdin", "-nostats", "-stats_period", "0.5", "-progress", "pipe:1", "-y",
+        "-hide_banner", "-nostdin", "-nostats", "-stats_period", "0.5", "-progress", "pipe:1",
+        "-max_alloc", "268435456", "-y",
         "-loglevel", "repeat+level+warning",
         "-format_whitelist", "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,flv,asf,mpeg,ogg,mxf",
         "-max_pixels", "36000000", "-max_streams", "64", "-protocol_whitelist", "file",

@@ -95,17 +95,21 @@ def test_sound_alone_has_no_video(inspector: Inspector, media: Make):
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
+    ("name", "content", "code"),
     [
-        ("notes.mp4", b"these are my notes, and no video at all\n" * 100),
-        ("zeros.mp4", bytes(100_000)),
-        ("list.mp4", b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile:///etc/passwd\n"),
-        ("list.ffconcat", b"ffconcat version 1.0\nfile voice.mp4\n"),
-        ("list.sdp", b"v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n"),
+        ("notes.mp4", b"these are my notes, and no video at all\n" * 100, "corrupt_source"),
+        ("zeros.mp4", bytes(100_000), "corrupt_source"),
+        (
+            "list.mp4",
+            b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile:///etc/passwd\n",
+            "corrupt_source",
+        ),
+        ("list.ffconcat", b"ffconcat version 1.0\nfile voice.mp4\n", "format_refused"),
+        ("list.sdp", b"v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n", "corrupt_source"),
     ],
 )
 def test_what_is_no_video_is_refused(
-    inspector: Inspector, tmp_path: Path, name: str, content: bytes
+    inspector: Inspector, tmp_path: Path, name: str, content: bytes, code: str
 ):
     """Playlists and scripts name other files; no name makes them videos."""
     (tmp_path / name).write_bytes(content)
@@ -113,8 +117,8 @@ def test_what_is_no_video_is_refused(
     with pytest.raises(ProcessingError) as refused:
         inspector.source(tmp_path / name)
 
-    assert (refused.value.code, refused.value.retryable) == ("corrupt_source", False)
-    assert "export it again" in str(refused.value)
+    assert (refused.value.code, refused.value.retryable) == (code, False)
+    assert refused.value.advice in str(refused.value)
     assert "Errno" not in str(refused.value)
 
 
@@ -233,3 +237,16 @@ def test_the_probe_has_no_network_and_writes_no_file(inspector: Inspector, media
     assert "NoNewPrivs:\t1" in status
     assert "Seccomp:\t2" in status
     assert "Max file size             0 " in limits
+
+
+def test_a_file_without_any_picture_tells_that_the_source_ended(
+    inspector: Inspector, ffmpeg: Callable[..., object], media: Make, tmp_path: Path
+):
+    """ffmpeg ends with 0 when a clip begins behind the end of its source."""
+    late = ("-ss", "60", "-i", media("silent.mp4"))
+    ffmpeg(*late, "-c:v", "libx264", "-f", "mp4", tmp_path / "clip_01.mp4.part")
+
+    with pytest.raises(ProcessingError, match=r"nothing for clip_01\.mp4") as failed:
+        inspector.output(tmp_path / "clip_01.mp4.part", "video")
+
+    assert (failed.value.code, failed.value.retryable) == ("truncated_source", False)

@@ -38,8 +38,16 @@ _MATRICES = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}
 _FULL_RANGE = 2
 
 
+class FormatRefusedError(Exception):
+    """No container that holds what it plays."""
+
+
+class NoPictureError(Exception):
+    """A file of our own making is empty."""
+
+
 def look_at_source(path: str) -> dict[str, Any]:
-    with av.open(f"file:{path}", options=_INPUT_OPTIONS) as container:
+    with _opened(path) as container:
         video, audio = _picture(container), _sound(container)
         facts = {
             "container": container.format.name,
@@ -51,6 +59,13 @@ def look_at_source(path: str) -> dict[str, Any]:
         }
         facts["duration_seconds"] = _duration(path, container, video)
         return facts
+
+
+def _opened(path: str) -> Any:
+    try:
+        return av.open(f"file:{path}", options=_INPUT_OPTIONS)
+    except av.error.ArgumentError as error:  # how libavformat says "not on the whitelist"
+        raise FormatRefusedError(str(error)) from error
 
 
 def _size(path: str) -> int:
@@ -148,7 +163,7 @@ def _duration(path: str, container: Any, video: Any) -> float:
 def _measured_duration(path: str, index: int) -> float:
     """Browsers record WebM without a duration: the packets know."""
     first, end = float("inf"), 0.0
-    with av.open(f"file:{path}", options=_INPUT_OPTIONS) as container:
+    with _opened(path) as container:
         for packet in container.demux(container.streams[index]):
             if packet.pts is not None:
                 first = min(first, float(packet.pts * packet.time_base))
@@ -162,6 +177,8 @@ def look_at_whole_video(path: str) -> dict[str, Any]:
 
 def look_at_video(path: str, *, whole: bool = False) -> dict[str, Any]:
     with av.open(f"file:{path}", format="mp4") as container:
+        if not container.streams.video:
+            raise NoPictureError("it has no picture")
         video = container.streams.video[0]
         audio = next(iter(container.streams.audio), None)
         context = video.codec_context

@@ -17,6 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from videojobs.errors import MissingExtraError, ProcessingCancelledError, ProcessingError
 from videojobs.media.launching import launched
+from videojobs.pipelines.failures import (
+    CORRUPT_SOURCE,
+    FORMAT_REFUSED,
+    SOURCE_TOO_COMPLEX,
+    TRUNCATED_SOURCE,
+)
 from videojobs.pipelines.source import AudioFacts, SourceFacts, VideoFacts
 from videojobs.pipelines.verification import OutputFacts
 
@@ -30,7 +36,8 @@ _OUTPUT_SECONDS, _BYTES_PER_SECOND = 60.0, 20e6
 _TICK_SECONDS = 0.1
 _ADDRESS_SPACE_BYTES = 4 << 30
 
-_EXPORT_AGAIN = "Check that it plays, export it again, and upload the new file."
+#: libavformat says "cannot allocate" also when there are more streams than it was allowed.
+_UNREADABLE = {"FormatRefusedError": FORMAT_REFUSED, "MemoryError": SOURCE_TOO_COMPLEX}
 
 
 class Inspector:
@@ -56,7 +63,8 @@ class Inspector:
         """What a source is.
 
         Raises:
-            ProcessingError: ``corrupt_source``, ``missing_source`` or ``probe_timeout``.
+            ProcessingError: ``corrupt_source``, ``format_refused``, ``source_too_large``,
+                ``missing_source`` or ``probe_timeout``.
             ProcessingCancelledError: It was to stop.
         """
         reply = self._ask("source", path, seconds=_SOURCE_SECONDS)
@@ -73,7 +81,7 @@ class Inspector:
         its first and last group of pictures and the keyframes between.
 
         Raises:
-            ProcessingError: ``invalid_output``.
+            ProcessingError: ``invalid_output``; ``truncated_source`` when it is empty.
         """
         seconds = _OUTPUT_SECONDS + path.stat().st_size / _BYTES_PER_SECOND
         if decode_seconds is not None:
@@ -82,12 +90,7 @@ class Inspector:
         else:
             reply = self._ask(kind, path, seconds=seconds)
         if "facts" not in reply:
-            raise ProcessingError(
-                f"{path.name} was made but cannot be read ({reply['error']}). Try again",
-                code="invalid_output",
-                retryable=True,
-                advice="Try again; if it happens again, report it with the source.",
-            )
+            raise _unusable(path, reply)
         return _output_facts(reply["facts"])
 
     def _ask(self, look_at: str, path: Path, *, seconds: float) -> dict[str, Any]:
@@ -136,9 +139,9 @@ class Inspector:
             raise ProcessingCancelledError
         if time.monotonic() > deadline:
             raise ProcessingError(
-                f"looking at the file took too long. {_EXPORT_AGAIN}",
+                f"looking at the file took too long. {CORRUPT_SOURCE.advice}",
                 code="probe_timeout",
-                advice=_EXPORT_AGAIN,
+                advice=CORRUPT_SOURCE.advice,
             )
 
     def _end(self) -> None:
@@ -175,10 +178,27 @@ def _environment() -> dict[str, str]:
 def _unreadable(reply: Mapping[str, Any]) -> ProcessingError:
     if reply["kind"] == "FileNotFoundError":
         return ProcessingError("the source is no longer there", code="missing_source")
+    failure = _UNREADABLE.get(reply["kind"], CORRUPT_SOURCE)
+    reason = f" ({reply['error']})" if failure is CORRUPT_SOURCE else ""
     return ProcessingError(
-        f"the source is damaged or is not a video ({reply['error']}). {_EXPORT_AGAIN}",
-        code="corrupt_source",
-        advice=_EXPORT_AGAIN,
+        f"{failure.message}{reason}. {failure.advice}", code=failure.code, advice=failure.advice
+    )
+
+
+def _unusable(path: Path, reply: Mapping[str, Any]) -> ProcessingError:
+    name = path.name.removesuffix(".part")
+    if reply["kind"] == "NoPictureError":
+        # ffmpeg ends with 0 when there is nothing behind the place where it was to begin.
+        return ProcessingError(
+            f"{TRUNCATED_SOURCE.message}: there is nothing for {name}. {TRUNCATED_SOURCE.advice}",
+            code=TRUNCATED_SOURCE.code,
+            advice=TRUNCATED_SOURCE.advice,
+        )
+    return ProcessingError(
+        f"{name} was made but cannot be read ({reply['error']}). Try again",
+        code="invalid_output",
+        retryable=True,
+        advice="Try again; if it happens again, report it with the source.",
     )
 
 

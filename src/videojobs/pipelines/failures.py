@@ -42,10 +42,20 @@ class Failure:
     retryable: bool = False
 
 
-_CORRUPT = Failure(
+CORRUPT_SOURCE = Failure(
     "corrupt_source",
     "the source is damaged or is not a video",
     "Check that it plays, export it again, and upload the new file.",
+)
+TRUNCATED_SOURCE = Failure(
+    "truncated_source",
+    "the source ends early",
+    "The upload probably broke off. Upload the file again.",
+)
+SOURCE_TOO_COMPLEX = Failure(
+    "source_too_large",
+    "the source has too many streams, or needs more memory than a video should",
+    "Export the video with one picture and one sound track.",
 )
 _DISK_FULL = Failure(
     "disk_full",
@@ -85,7 +95,7 @@ _DENIED = Failure(
     "ffmpeg may not read the source or write the output",
     "Check the permissions of the source and of the work folder.",
 )
-_FORMAT = Failure(
+FORMAT_REFUSED = Failure(
     "format_refused",
     "the source is of a kind that is not accepted, such as a playlist",
     "Send a video file: MP4, MOV, MKV, WebM, AVI, MPEG or FLV.",
@@ -148,21 +158,22 @@ _TEXTS: tuple[tuple[re.Pattern[str], Failure], ...] = tuple(
         (r"unknown (encoder|decoder|filter|muxer)|no such filter|unrecognized option", _BUILD),
         (r"option .* not found|encoder not found", _BUILD),
         (r"exceeds? .*max_?pixels|picture size \S+ is invalid|get_buffer\(\) failed", _TOO_LARGE),
-        (r"not on whitelist|not whitelisted|unsafe file name", _FORMAT),
+        (r"not on whitelist|not whitelisted|unsafe file name", FORMAT_REFUSED),
         (r"decoder .* not found|no decoder|unsupported codec|could not find codec", _CODEC),
         (r"matches no streams|does not contain any stream", _NO_STREAM),
         (r"file size limit exceeded|file too large", _OUTPUT_LARGE),
         (r"received signal 24|cpu time limit", _CPU),
-        (r"moov atom not found|invalid data found when processing input", _CORRUPT),
-        (r"error opening input.*end of file|invalid nal unit size", _CORRUPT),
+        (r"file ended prematurely", TRUNCATED_SOURCE),
+        (r"moov atom not found|invalid data found when processing input", CORRUPT_SOURCE),
+        (r"error opening input.*end of file|invalid nal unit size", CORRUPT_SOURCE),
         (r"permission denied|operation not permitted", _DENIED),
         (r"no such file or directory", _MISSING),
     )
 )
 
 _EXIT_CODES: dict[int, Failure] = {
-    183: _CORRUPT,
-    69: _CORRUPT,
+    183: CORRUPT_SOURCE,
+    69: CORRUPT_SOURCE,
     254: _MISSING,
     243: _DENIED,
     234: _PARAMETERS,
@@ -220,11 +231,11 @@ def damage_error(
         return None
     return ProcessingError(
         f"{run.name} failed: {damaged_frames} pictures of the source are damaged. "
-        f"{_CORRUPT.advice}",
-        code=_CORRUPT.code,
+        f"{CORRUPT_SOURCE.advice}",
+        code=CORRUPT_SOURCE.code,
         exit_code=0,
         stderr_tail=readable_tail(stderr),
-        advice=_CORRUPT.advice,
+        advice=CORRUPT_SOURCE.advice,
     )
 
 

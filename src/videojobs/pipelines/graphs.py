@@ -22,7 +22,8 @@ Options = Mapping[str, str | int | float]
 
 #: What every run starts with. Progress goes to stdout as key=value; stdin is closed, since ``q``
 #: on it would end the run with exit code 0 and a short, playable file. Always ``-y``: with ``-n``
-#: an existing file gives exit code 0.
+#: an existing file gives exit code 0. No allocation is larger than a plane of the largest picture
+#: could need: a file may ask for two gigabytes at a time.
 _HEAD = (
     "-hide_banner",
     "-nostdin",
@@ -31,6 +32,8 @@ _HEAD = (
     "0.5",
     "-progress",
     "pipe:1",
+    "-max_alloc",
+    str(256 << 20),
     "-y",
 )
 _LOG_WARNINGS = ("-loglevel", "repeat+level+warning")

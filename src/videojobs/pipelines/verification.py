@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from videojobs.errors import ProcessingError
+from videojobs.pipelines.failures import TRUNCATED_SOURCE
 
 if TYPE_CHECKING:
     from videojobs.pipelines.plan import PlannedOutput
@@ -133,11 +134,11 @@ def _is_short(planned: PlannedOutput, found: OutputFacts) -> bool:
 def _truncated(planned: PlannedOutput, found: OutputFacts) -> ProcessingError:
     # ffmpeg ends with 0 when a source breaks off; only the length tells.
     end = (planned.source_start_seconds or 0.0) + found.duration_seconds
-    advice = "The upload probably broke off. Upload the file again."
+    advice = TRUNCATED_SOURCE.advice
     return ProcessingError(
-        f"the source ends early: {planned.file_name} got {found.duration_seconds:.1f} of "
+        f"{TRUNCATED_SOURCE.message}: {planned.file_name} got {found.duration_seconds:.1f} of "
         f"{planned.duration_seconds:.1f} s, up to second {end:.1f} of the source. {advice}",
-        code="truncated_source",
+        code=TRUNCATED_SOURCE.code,
         advice=advice,
     )
 
