@@ -157,10 +157,10 @@ def test_every_input_is_guarded_and_every_output_ends(
     for command in plan.commands():
         assert command.count("-i") == command.count("-protocol_whitelist") >= 1
         assert command.count("-i") == command.count("-format_whitelist")
-        assert command.count("-i") == command.count("-max_pixels")
+        assert command.count("file:source") == command.count("-max_pixels")
         named = [word for word in command if "file:" in word]
         assert all("/" not in word and ".." not in word for word in named)
-    for run in plan.runs:
+    for run in plan.steps:
         videos_made = [output for output in run.outputs if output.kind == "video"]
         assert run.arguments.count("-t") >= len(videos_made)
 

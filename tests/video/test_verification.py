@@ -178,6 +178,7 @@ def test_a_target_that_could_not_be_met_is_none(achieved: Loudness, gain_db: flo
         ({"duration_seconds": 900.0}, True),
         ({"source_start_seconds": None, "duration_seconds": 60.0}, True),
         ({"source_start_seconds": None, "duration_seconds": 5400.0}, False),
+        ({"part_of": "720p", "duration_seconds": 60.0}, False),
         ({"kind": "poster", "duration_seconds": 0.0}, False),
     ],
 )

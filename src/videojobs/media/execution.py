@@ -150,7 +150,9 @@ class Execution:
             return ()
         try:
             found = self._keeper.restore(self._plan.segments_key, run.name, self._files(run))
-            return tuple(self._verified(run, output, 0.0) for output in run.outputs) if found else ()
+            return (
+                tuple(self._verified(run, output, 0.0) for output in run.outputs) if found else ()
+            )
         except ProcessingError as error:
             logger.warning("%s was kept but cannot be used, it is made again: %s", run.name, error)
             for path in self._files(run).values():

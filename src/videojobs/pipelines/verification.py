@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 #: What lasts no longer is looked at as closely as a clip.
-SHORT_SECONDS = 60.0
+_BRIEF_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +62,12 @@ def tolerated_shortage_seconds(duration_seconds: float) -> float:
 
 def is_decoded_whole(planned: PlannedOutput) -> bool:
     """Whether every frame and sample is decoded, for a tenth of the encode: clips, and all that is
-    short. Of a film it is the first and the last group of pictures and the keyframes between.
+    short. Of a film and its segments it is the first and the last group of pictures and the
+    keyframes between.
     """
-    is_clip = planned.source_start_seconds is not None
-    return planned.kind == "video" and (is_clip or planned.duration_seconds <= SHORT_SECONDS)
+    is_clip = planned.source_start_seconds is not None and planned.part_of is None
+    is_brief = planned.duration_seconds <= _BRIEF_SECONDS and planned.part_of is None
+    return planned.kind == "video" and (is_clip or is_brief)
 
 
 def output_error(planned: PlannedOutput, found: OutputFacts) -> ProcessingError | None:
