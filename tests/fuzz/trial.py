@@ -71,6 +71,7 @@ class Outcome:
 def try_file(source: Path, folder: Path, *, at_most_seconds: float = 60.0) -> Outcome:
     """What becomes of a file; *folder* is empty before and after."""
     processor = VideoProcessor(work_dir=folder / "work", cores=1)
+    there_before = _children()
     cancel = threading.Event()
     timer = threading.Timer(at_most_seconds, cancel.set)
     timer.start()
@@ -92,7 +93,10 @@ def try_file(source: Path, folder: Path, *, at_most_seconds: float = 60.0) -> Ou
         message=message,
         seconds=round(time.monotonic() - started_at, 2),
         outputs=outputs,
-        left_behind=(*_swept(folder, expected=set(outputs)), *_children()),
+        left_behind=(
+            *_swept(folder, expected=set(outputs)),
+            *(f"process {pid}" for pid in sorted(_children() - there_before)),
+        ),
         peak_bytes=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024,
     )
 
@@ -110,13 +114,13 @@ def _swept(folder: Path, *, expected: set[str]) -> list[str]:
     return unexpected
 
 
-def _children() -> list[str]:
+def _children() -> set[str]:
     """The processes that this one has started and that are still there (on Linux)."""
-    found: list[str] = []
+    found: set[str] = set()
     for task in Path(f"/proc/{os.getpid()}/task").iterdir():
         with contextlib.suppress(FileNotFoundError):  # a thread that has ended since
-            found += task.joinpath("children").read_text().split()
-    return [f"process {pid}" for pid in found]
+            found |= {*task.joinpath("children").read_text().split()}
+    return found
 
 
 def _main(folder: str) -> None:

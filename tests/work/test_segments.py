@@ -15,7 +15,6 @@ import psycopg
 import pytest
 
 from videojobs import JobStatus, NewVideoJob, ProcessingError, VideoJobManager
-from videojobs.media.ffmpeg import find_ffmpeg
 from videojobs.processor import VideoProcessor
 from videojobs.storage import LocalStorage
 from videojobs.worker import Worker
@@ -24,29 +23,22 @@ FILM = {"pipeline": "renditions", "source_url": "long.mp4", "settings": {"segmen
 
 
 @pytest.fixture
-def recorded(tmp_path: Path) -> tuple[Path, Path]:
-    """An ffmpeg that notes with what it was called, and the notes."""
-    notes, recorder = tmp_path / "notes", tmp_path / "ffmpeg"
-    recorder.write_text(f'#!/bin/sh\necho "$@" >> {notes}\nexec {find_ffmpeg()} "$@"\n')
-    recorder.chmod(0o755)
-    return recorder, notes
-
-
-@pytest.fixture
-def start(database: str, storage_dir: Path, work_dir: Path, recorded: tuple[Path, Path]):
-    """Starts a worker as a process of its own, whose jobs are taken back after five seconds."""
+def start(database: str, storage_dir: Path, work_dir: Path):
+    """Starts a worker as a process of its own, whose log tells every ffmpeg command."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(*options: str) -> subprocess.Popen[bytes]:
+    def start(log: Path) -> subprocess.Popen[bytes]:
         environment = {
             **os.environ,
             "SUPABASE_DB_URL": database,
             "VIDEOJOBS_TRANSPORT": "postgres",
             "VIDEOJOBS_WORK_DIR": str(work_dir),
-            "VIDEOJOBS_FFMPEG": str(recorded[0]),
         }
-        command = [sys.executable, "-m", "videojobs", "worker", "--storage-dir", str(storage_dir)]
-        process = subprocess.Popen([*command, "--lease-seconds", "5", *options], env=environment)
+        command = [sys.executable, "-m", "videojobs", "-vv", "worker", "--lease-seconds", "5"]
+        with log.open("wb") as lines:
+            process = subprocess.Popen(
+                [*command, "--storage-dir", str(storage_dir)], env=environment, stderr=lines
+            )
         started.append(process)
         return process
 
@@ -74,31 +66,32 @@ def until_some_are_kept(database: str, job_id: UUID, count: int) -> set[str]:
     return names
 
 
-def numbers_in(notes: Path) -> set[str]:
+def segments_encoded(log: Path) -> set[str]:
     """The segments that ffmpeg was called for."""
-    text = notes.read_text()
+    text = log.read_text()
     return {f"segment_{n:04}" for n in range(1, 11) if f"180p_{n:04}.mp4.part" in text}
 
 
 def test_the_successor_of_a_killed_worker_goes_on_at_the_segment(
-    manager: VideoJobManager, database, storage_dir, start, recorded, create
+    manager: VideoJobManager, database, storage_dir, start, create, tmp_path
 ):
     """After kill -9 no segment that was kept is encoded again, the film is whole, and nothing is left over."""
     job_id = create(**FILM)
-    first = start()
+    first = start(tmp_path / "first.log")
     kept = until_some_are_kept(database, job_id, 2)
 
     first.send_signal(signal.SIGKILL)
     first.wait()
-    recorded[1].unlink()
-    second = start()
+    second = start(tmp_path / "second.log")
     job = manager.wait_for_job(job_id, timeout=90)
     second.send_signal(signal.SIGTERM)
 
     assert second.wait(30) == 0
     assert job.status is JobStatus.COMPLETED
     assert job.lost_count == 1
-    assert not numbers_in(recorded[1]) & kept
+    encoded = segments_encoded(tmp_path / "second.log")
+    assert encoded
+    assert not encoded & kept
     (video,) = (each for each in job.output_files if each.kind == "video")
     with av.open(str(storage_dir / video.path)) as container:
         assert container.streams.video[0].frames == 6000

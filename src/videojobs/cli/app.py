@@ -48,7 +48,16 @@ _EXIT_CODES: tuple[tuple[type[errors.VideoJobsError], int], ...] = (
 
 @app.callback()
 def _options(
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what goes on.")] = False,
+    verbose: Annotated[
+        int,
+        typer.Option(
+            "--verbose",
+            "-v",
+            count=True,
+            show_default=False,
+            help="Show what goes on; -vv also shows each ffmpeg command.",
+        ),
+    ] = 0,
 ) -> None:
     level = logging.INFO if verbose else logging.WARNING
     if complaints.is_terminal:
@@ -57,6 +66,8 @@ def _options(
     else:
         # A line each, for a log: rich would wrap them at 80 columns.
         logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
+    if verbose > 1:
+        logging.getLogger("videojobs").setLevel(logging.DEBUG)
     # Their lines repeat every request, and URLs belong to no log.
     for library in ("httpx", "httpcore"):
         logging.getLogger(library).setLevel(logging.ERROR)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import selectors
+import shlex
 import signal
 import subprocess
 import threading
@@ -20,6 +22,8 @@ from videojobs.pipelines.progress import ProgressBlock, ProgressParser, StallWat
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+
+logger = logging.getLogger("videojobs.ffmpeg")
 
 #: From TERM to KILL. ffmpeg obeys TERM within 65 ms, unless it hangs.
 _GRACE_SECONDS = 1.0
@@ -67,8 +71,9 @@ def run_ffmpeg(
     It runs in *folder*, the only place that it can write to (see `launched`), with closed stdin
     and a bare environment; it is ended within 2 seconds
     when *should_stop* says so, on a stall or a deadline, on any exception, and by the kernel
-    when this process dies (on Linux).
+    when this process dies (on Linux). The log ``videojobs.ffmpeg`` tells each command at DEBUG.
     """
+    logger.debug("%s", shlex.join(command))
     process = _start(command, folder, limits)
     log = _Log(process.stderr)
     try:
