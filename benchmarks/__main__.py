@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from benchmarks import bulk, calls, clips, films, flatness, queue, video
+from benchmarks import analysis, bulk, calls, clips, films, flatness, queue, video
 from videojobs.local import LocalStack
 
 NODE_MODULES = (
@@ -21,6 +21,7 @@ NODE_MODULES = (
 PARTS: dict[str, Callable[[LocalStack], Iterable[str]]] = {
     "calls": calls.lines,
     "bulk": bulk.create_many,
+    "analysis": analysis.against_decode,
     "video": video.worker_against_ffmpeg,
     "clips": clips.lines,
     "films": films.lines,

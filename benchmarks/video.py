@@ -31,7 +31,9 @@ def worker_against_ffmpeg(stack: LocalStack) -> list[str]:
         settings = Settings(work_dir=root / "work")
         with VideoJobManager.from_url(stack.database_url, settings=settings) as manager:
             return [
-                _compared(manager, root, _wish("clips", clip_count=3)),
+                _compared(
+                    manager, root, _wish("clips", clip_count=3, settings={"clip_choice": "spread"})
+                ),
                 _compared(manager, root, _wish("renditions")),
             ]
 

@@ -165,6 +165,10 @@ class OutputFile(BaseModel):
     sha256: str | None = None
     source_start_seconds: float | None = None
     source_end_seconds: float | None = None
+    score: float | None = None
+    """How good the clip's part of the source is, 0 to 1; ``None`` where nothing was weighed."""
+    reason: str | None = None
+    """Why the clip was cut from that part of the source."""
 
 
 class VideoJob(Answer):

@@ -4,37 +4,47 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import logging
 import os
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from videojobs.errors import ProcessingCancelledError, ProcessingError
+from videojobs.media.analysing import Analyser
 from videojobs.media.execution import Execution, MadeOutput, SegmentKeeper
 from videojobs.media.ffmpeg import find_ffmpeg, inspect_ffmpeg
 from videojobs.media.inspector import Inspector
 from videojobs.media.launching import isolation
 from videojobs.media.workspace import attempt_folder, sweep_stale_folders, work_root
 from videojobs.models import OutputFile
+from videojobs.pipelines.analysis import SourceAnalysis
+from videojobs.pipelines.choosing import ChosenClip, ClipChooser, choose_clips
 from videojobs.pipelines.clips import plan_clips
 from videojobs.pipelines.plan import SOURCE_NAME, Machine, Plan
-from videojobs.pipelines.progress import Progress
+from videojobs.pipelines.progress import PROBED_PERCENT, Progress
 from videojobs.pipelines.renditions import plan_renditions
 from videojobs.pipelines.settings import ProcessingSettings
-from videojobs.pipelines.source import SourceFacts, SourceLimits
+from videojobs.pipelines.source import SourceFacts, SourceLimits, usable_video
 from videojobs.storage.local import move_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
 logger = logging.getLogger("videojobs.worker")
+ResultT = TypeVar("ResultT")
 
 
 class Planner(Protocol):
-    """A pipeline: facts and wishes in, a plan out. Pure; it must not touch the file."""
+    """A pipeline: facts and wishes in, a plan out. Pure; it must not touch the file.
+
+    One that also has a keyword parameter ``analysis`` is given a `SourceAnalysis`, or ``None``
+    where none was made; it may be called without one first, to know what the plan costs. One with
+    ``chooser`` is given the processor's `ClipChooser`. `plan_clips` has both.
+    """
 
     def __call__(
         self,
@@ -79,6 +89,7 @@ class VideoProcessor:
         cores: How many processor cores one call of `process` may use; all when ``None``.
         pipelines: Your own pipelines by name, beside the built-in ones.
         limits: What a source may be.
+        chooser: What decides which parts of a source become clips.
 
     Raises:
         ConfigurationError: The configured ffmpeg is not there.
@@ -93,12 +104,14 @@ class VideoProcessor:
         cores: int | None = None,
         pipelines: Mapping[str, Planner] | None = None,
         limits: SourceLimits | None = None,
+        chooser: ClipChooser = choose_clips,
     ) -> None:
         self.ffmpeg = find_ffmpeg(ffmpeg)
         self._work_dir = None if work_dir is None else Path(work_dir)
         self._cores = cores or _usable_cores()
         self._pipelines = {**PIPELINES, **(pipelines or {})}
         self._limits = limits or SourceLimits()
+        self._chooser = chooser
 
     @property
     def pipelines(self) -> tuple[str, ...]:
@@ -130,17 +143,38 @@ class VideoProcessor:
         with Inspector() as inspector:
             return inspector.source(_existing(source))
 
-    def plan(self, source: str | Path | SourceFacts, settings: ProcessingSettings) -> Plan:
-        """What `process` would do, as a value; nothing is encoded.
-
-        ``plan.commands(processor.ffmpeg)`` gives the bare command lines.
+    def analyse(self, source: str | Path, settings: ProcessingSettings) -> SourceAnalysis:
+        """Where the source is loud, lively, silent and cut; about as costly as playing it through.
 
         Raises:
             ProcessingError: The source cannot be used.
         """
-        facts = source if isinstance(source, SourceFacts) else self.probe(source)
-        planner = self._planner(settings.pipeline)
-        return planner(facts, settings, machine=self.machine, limits=self._limits)
+        return self._in_a_folder(source, lambda folder, facts: self._look(facts, settings, folder))
+
+    def plan(
+        self,
+        source: str | Path | SourceFacts,
+        settings: ProcessingSettings,
+        *,
+        analysis: SourceAnalysis | None = None,
+    ) -> Plan:
+        """What `process` would do, as a value; nothing is encoded.
+
+        ``plan.clips`` tells the clips with their scores and reasons, and
+        ``plan.commands(processor.ffmpeg)`` the bare command lines. A path is analysed first, where
+        the pipeline and the settings want it; facts are not, so that their clips are spread evenly
+        unless *analysis* is given.
+
+        Raises:
+            ProcessingError: The source cannot be used.
+        """
+        if isinstance(source, SourceFacts):
+            return self._planned(source, settings, analysis)
+        if analysis is not None:
+            return self._planned(self.probe(source), settings, analysis)
+        return self._in_a_folder(
+            source, lambda folder, facts: self._prepared(facts, settings, folder)[0]
+        )
 
     def process(
         self,
@@ -177,9 +211,12 @@ class VideoProcessor:
         ):
             (folder / SOURCE_NAME).symlink_to(_existing(source))
             facts = inspector.source(folder / SOURCE_NAME)
-            plan = self.plan(facts, settings)
+            plan, percent = self._prepared(
+                facts, settings, folder, should_stop=should_stop, report=report
+            )
             execution = Execution(
                 plan,
+                first_percent=percent,
                 ffmpeg=self.ffmpeg,
                 folder=folder,
                 inspector=inspector,
@@ -197,6 +234,66 @@ class VideoProcessor:
             warnings=(*plan.warnings, *execution.warnings),
             processing_seconds=round(time.monotonic() - started_at, 3),
             source=facts,
+        )
+
+    def _in_a_folder(
+        self, source: str | Path, work: Callable[[Path, SourceFacts], ResultT]
+    ) -> ResultT:
+        with attempt_folder(work_root(self._work_dir)) as folder, Inspector() as inspector:
+            (folder / SOURCE_NAME).symlink_to(_existing(source))
+            return work(folder, inspector.source(folder / SOURCE_NAME))
+
+    def _prepared(
+        self,
+        facts: SourceFacts,
+        settings: ProcessingSettings,
+        folder: Path,
+        *,
+        should_stop: Callable[[], bool] = lambda: False,
+        report: Callable[[Progress], None] = lambda _: None,
+    ) -> tuple[Plan, int]:
+        """The plan, and the percentage at which its work begins."""
+        rough = self._planned(facts, settings, None)  # refuses what is not worth a look
+        takes_analysis = _takes(self._planner(settings.pipeline), "analysis")
+        if not (settings.wants_analysis and takes_analysis):
+            return rough, PROBED_PERCENT
+        telling = _AnalysisProgress(report)
+        analyser = self._analyser(facts, settings, folder, should_stop, telling)
+        telling.last_percent = _share(analyser.cost_seconds, rough.cost_seconds)
+        analysis, warnings = _analysis_or_warnings(analyser)
+        plan = self._planned(facts, settings, analysis)
+        return replace(plan, warnings=(*warnings, *plan.warnings)), telling.last_percent
+
+    def _planned(
+        self, facts: SourceFacts, settings: ProcessingSettings, analysis: SourceAnalysis | None
+    ) -> Plan:
+        planner = self._planner(settings.pipeline)
+        offered: dict[str, Any] = {"analysis": analysis, "chooser": self._chooser}
+        more = {name: value for name, value in offered.items() if _takes(planner, name)}
+        return planner(facts, settings, machine=self.machine, limits=self._limits, **more)
+
+    def _look(
+        self, facts: SourceFacts, settings: ProcessingSettings, folder: Path
+    ) -> SourceAnalysis:
+        usable_video(facts, self._limits)
+        return self._analyser(facts, settings, folder).perform()
+
+    def _analyser(
+        self,
+        facts: SourceFacts,
+        settings: ProcessingSettings,
+        folder: Path,
+        should_stop: Callable[[], bool] = lambda: False,
+        on_fraction: Callable[[float], None] = lambda _: None,
+    ) -> Analyser:
+        return Analyser(
+            facts,
+            settings,
+            ffmpeg=self.ffmpeg,
+            folder=folder,
+            threads=self._cores,
+            should_stop=should_stop,
+            on_fraction=on_fraction,
         )
 
     def _planner(self, name: str) -> Planner:
@@ -219,6 +316,43 @@ def _warn_of_gaps() -> None:
             "against that. Run the worker in a container without network and with a read-only root",
             " and ".join(gaps),
         )
+
+
+class _AnalysisProgress:
+    """Tells the percentages from the probe to the end of the analysis, each once."""
+
+    def __init__(self, report: Callable[[Progress], None]) -> None:
+        self._report = report
+        self._told: int | None = None
+        self.last_percent = PROBED_PERCENT
+
+    def __call__(self, fraction: float) -> None:
+        percent = PROBED_PERCENT + int(fraction * (self.last_percent - PROBED_PERCENT))
+        if self._told is None or percent > self._told:
+            self._told = percent
+            self._report(Progress(percent=percent, stage="analysing"))
+
+
+def _share(analysis_seconds: float, encoding_seconds: float) -> int:
+    """The percentage at which the encoding begins."""
+    share = analysis_seconds / max(analysis_seconds + encoding_seconds, 1e-9)
+    return PROBED_PERCENT + int(share * (98 - PROBED_PERCENT))
+
+
+def _analysis_or_warnings(analyser: Analyser) -> tuple[SourceAnalysis | None, tuple[str, ...]]:
+    """A source that is damaged somewhere may still give clips elsewhere."""
+    try:
+        return analyser.perform(), ()
+    except ProcessingCancelledError:
+        raise
+    except ProcessingError as error:
+        if error.retryable or error.code == "truncated_source":
+            raise
+        return None, (f"the clips are spread evenly: {error}",)
+
+
+def _takes(planner: Planner, name: str) -> bool:
+    return name in inspect.signature(planner).parameters
 
 
 def _ignore(_: Progress) -> None:
@@ -308,17 +442,23 @@ def _output_file(made: MadeOutput) -> OutputFile:
         sha256=made.sha256,
         source_start_seconds=planned.source_start_seconds,
         source_end_seconds=planned.source_end_seconds,
+        score=planned.score,
+        reason=planned.reason,
     )
 
 
 __all__ = [
     "PIPELINES",
+    "ChosenClip",
+    "ClipChooser",
     "Planner",
     "ProcessingResult",
     "ProcessingSettings",
     "Progress",
     "SegmentKeeper",
+    "SourceAnalysis",
     "SourceFacts",
     "SourceLimits",
     "VideoProcessor",
+    "choose_clips",
 ]

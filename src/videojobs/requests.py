@@ -203,7 +203,8 @@ class NewVideoJob(Request):
         platform_target: ``tiktok``, ``instagram`` or ``youtube_shorts``; none by default, which
             keeps to the limits of all.
         settings: More that the pipeline understands, as JSON of at most 64 kB; the built-in ones
-            take `clip_seconds`, `clip_width`, `clip_height` and `rendition_heights`.
+            take `clip_seconds`, `clip_choice`, `cuts`, `clip_width`, `clip_height` and
+            `rendition_heights`.
         resource_type: ``upload`` (default), ``film`` or ``episode``.
         resource_id: Your id of the film or episode, which those two need.
         resource_name: Its name, for people and for `JobFilter.search`.

@@ -32,6 +32,21 @@ SPARSE_KEYS = ("-c:v", "libx264", "-preset", "ultrafast", "-g", "100", "-sc_thre
 FAST = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "30")
 PQ = "log-level=error:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc"
 
+# A still red shot, a loud and lively one, darkness and silence, and a still blue one. The sound is
+# there from 0.5 to 5.5, 6.5 to 11.2, 14.4 to 19 and 19.6 to 23.5 s.
+STORY_PICTURE = (
+    "-f", "lavfi", "-i",
+    "color=red:size=320x180:rate=30:duration=6[a];testsrc2=size=320x180:rate=30:duration=6[b];"
+    "color=black:size=320x180:rate=30:duration=2[c];color=blue:size=320x180:rate=30:duration=10[d];"
+    "[a][b][c][d]concat=n=4",
+)  # fmt: skip
+STORY_SOUND = (
+    "-f", "lavfi", "-i",
+    "aevalsrc=sin(440*2*PI*t)*(0.05*between(t\\,0.5\\,5.5)+0.5*between(t\\,6.5\\,11.2)"
+    "+0.05*between(t\\,14.4\\,19)+0.05*between(t\\,19.6\\,23.5)):d=24:s=48000",
+)  # fmt: skip
+STILL = ("-f", "lavfi", "-i", "color=gray:size=320x180:rate=30:duration=12")
+
 RECIPES: dict[str, tuple[str, ...]] = {
     "voice.mp4": (*PICTURE, *VOICE, *FAST, "-c:a", "aac", "-movflags", "+faststart"),
     "silent.mp4": (*PICTURE, *FAST),
@@ -53,6 +68,15 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "clock.avi": (*CLOCK, "-c:v", "mpeg4", "-g", "100", "-q:v", "2"),
     "slow.mp4": ("-f", "lavfi", "-i", "testsrc2=size=320x180:rate=20:duration=2", *FAST),
     "mute.mp4": (*PICTURE, "-f", "lavfi", "-i", "anullsrc=d=4", *FAST, "-c:a", "aac"),
+    "story.mp4": (*STORY_PICTURE, *STORY_SOUND, *FAST, "-c:a", "aac"),
+    "story_mute.mp4": (*STORY_PICTURE, *FAST),
+    # Keyframes every 10 s, and a lively part from 25 to 33 s that lies between two of them.
+    "sparse.mp4": ("-f", "lavfi", "-i", "color=red:size=160x90:rate=10:duration=25[a];"
+                   "testsrc2=size=160x90:rate=10:duration=8[b];"
+                   "color=blue:size=160x90:rate=10:duration=27[c];[a][b][c]concat=n=3",
+                   *SPARSE_KEYS),
+    "still.mp4": (*STILL, *FAST),
+    "blink.mp4": ("-f", "lavfi", "-i", "testsrc2=size=320x180:rate=30:duration=1.2", *FAST),
     "mp3.mp4": (*PICTURE, *VOICE, *FAST, "-c:a", "libmp3lame"),
 }  # fmt: skip
 

@@ -38,7 +38,7 @@ def graph(plan: Plan) -> str:
 
 
 def windows(plan: Plan) -> list[tuple[float | None, float | None]]:
-    return [(output.source_start_seconds, output.source_end_seconds) for output in plan.outputs]
+    return [(clip.start_seconds, clip.end_seconds) for clip in plan.clips]
 
 
 def test_one_clip_is_one_ffmpeg_run(facts: SourceFacts):
@@ -60,16 +60,23 @@ def test_one_clip_is_one_ffmpeg_run(facts: SourceFacts):
         "[s2]format=pix_fmts=yuv420p[s3];"
         "[s3]setsar=sar=1[s4];"
         "[s4]setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709:range=limited[s5];"
-        "[0:1]aresample=async=1:first_pts=0[s6];"
-        "[s6]aformat=channel_layouts=stereo:sample_rates=48000[s7];"
-        "[s7]apad=whole_dur=10.0[s8]",
-        "-map", "[s5]", "-map", "[s8]",
+        "[s5]split=2[s6][s7];"
+        "[0:1]aresample=async=1:first_pts=0[s8];"
+        "[s8]aformat=channel_layouts=stereo:sample_rates=48000[s9];"
+        "[s9]apad=whole_dur=10.0[s10];"
+        "[s7]trim=start=3.333[s11];"
+        "[s11]setpts=expr=PTS-STARTPTS[s12];"
+        "[s12]scale=out_color_matrix=bt601:out_range=full[s13];"
+        "[s13]format=pix_fmts=yuvj420p[s14]",
+        "-map", "[s6]", "-map", "[s10]",
         "-f", "mp4", "-b:a", "160k", "-bf", "2", "-bufsize", "24000k", "-c:a", "aac",
         "-c:v", "libx264", "-crf", "22", "-flags:v", "+cgop", "-g", "60",
         "-map_chapters", "-1", "-map_metadata", "-1", "-maxrate", "12000k",
         "-movflags", "+faststart+negative_cts_offsets", "-pix_fmt", "yuv420p",
         "-preset", "veryfast", "-profile:v", "high", "-t", "10.0", "-use_editlist", "0",
         "file:clip_01.mp4.part",
+        "-map", "[s14]", "-f", "image2", "-c:v", "mjpeg", "-frames:v", "1", "-q:v", "3",
+        "-update", "1", "file:clip_01.jpg.part",
     )
     # fmt: on
 

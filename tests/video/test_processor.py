@@ -24,7 +24,13 @@ Make = Callable[[str], Path]
 Look = Callable[[Path], dict[str, Any]]
 
 #: One small upright clip of a second.
-SMALL = {"clip_count": 1, "clip_seconds": 1, "clip_width": 90, "clip_height": 160}
+SMALL = {
+    "clip_count": 1,
+    "clip_seconds": 1,
+    "clip_width": 90,
+    "clip_height": 160,
+    "clip_choice": "spread",
+}
 #: Slow enough to be stopped in the middle on any machine.
 SLOW = {"clip_count": 2, "clip_seconds": 2, "quality_preset": "pro", "enhancement_level": "none"}
 
@@ -85,7 +91,7 @@ def test_the_facts_of_an_output_are_told(processor: VideoProcessor, media: Make,
     """Enough to show and to check it, with a path relative to the output folder."""
     result = processor.process(media("voice.mp4"), small(), output_dir=tmp_path)
 
-    (output,) = result.output_files
+    output, _ = result.output_files
     assert (output.path, output.kind, output.name) == ("clip_01.mp4", "video", "clip_01")
     assert (output.width, output.height, output.frame_rate) == (90, 160, 30.0)
     assert (output.video_codec, output.audio_codec) == ("h264", "aac")
@@ -128,7 +134,7 @@ def test_renditions_come_from_one_run(
     assert look(tmp_path / "180p.mp4")["frames"] == 120
     assert look(tmp_path / "poster.jpg")["size"] == (320, 180)
     assert "nothing is enlarged" in result.warnings[0]
-    assert told[-1].detail == {"180p": 100, "poster": 100}
+    assert told[-1].detail == {"180p": 100}
 
 
 def test_a_turned_video_comes_out_upright(
@@ -189,7 +195,8 @@ def test_clips_show_the_times_that_they_promise(
     result = processor.process(source, settings, output_dir=tmp_path)
 
     # An MPEG program stream's length is an estimate, so its clips begin elsewhere.
-    first, second = (output.source_start_seconds or 0.0 for output in result.output_files)
+    clips = [output for output in result.output_files if output.kind == "video"]
+    first, second = (output.source_start_seconds or 0.0 for output in clips)
     assert (first, second) == pytest.approx((11.0, 41.0), abs=2.0)
     assert look(tmp_path / "clip_01.mp4")["clock"] == [int(first + at) for at in (0, 4, 7.9)]
     assert look(tmp_path / "clip_02.mp4")["clock"] == [int(second + at) for at in (0, 4, 7.9)]
@@ -233,7 +240,8 @@ def test_a_recording_without_duration_is_cut(
     """Its length is measured first."""
     result = processor.process(without_duration, small(clip_count=2), output_dir=tmp_path)
 
-    assert [output.source_start_seconds for output in result.output_files] == [0.5, 2.5]
+    clips = [output for output in result.output_files if output.kind == "video"]
+    assert [output.source_start_seconds for output in clips] == [0.5, 2.5]
 
 
 def test_basic_enhancement_reaches_the_loudness(
@@ -338,7 +346,7 @@ def test_names_that_mean_something_to_ffmpeg_are_harmless(
 
     result = processor.process(source, small(), output_dir=tmp_path / "out")
 
-    assert [output.path for output in result.output_files] == ["clip_01.mp4"]
+    assert [output.path for output in result.output_files] == ["clip_01.mp4", "clip_01.jpg"]
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_encoding(
@@ -429,7 +437,7 @@ def test_a_plan_can_be_had_without_encoding(processor: VideoProcessor, media: Ma
     """As a value, and as command lines for the ffmpeg in use."""
     plan = processor.plan(media("voice.mp4"), small(clip_count=2))
 
-    assert [output.name for output in plan.outputs] == ["clip_01", "clip_02"]
+    assert [run.name for run in plan.runs] == ["clip_01", "clip_02"]
     assert [command[0] for command in plan.commands(processor.ffmpeg)] == [processor.ffmpeg] * 2
 
 
@@ -446,7 +454,7 @@ def test_a_pipeline_of_ones_own_is_used_by_name(media: Make, work_dir: Path, tmp
         media("silent.mp4"), small(pipeline="teaser", clip_count=3), output_dir=tmp_path / "out"
     )
 
-    assert [output.name for output in result.output_files] == ["clip_01"]
+    assert [output.path for output in result.output_files] == ["clip_01.mp4", "clip_01.jpg"]
     assert result.warnings == ("mine",)
 
 

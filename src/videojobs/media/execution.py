@@ -25,7 +25,12 @@ from videojobs.pipelines.loudness import (
     read_loudness,
 )
 from videojobs.pipelines.plan import LoudnessGoal, Plan, PlannedOutput, PlannedRun, with_gain
-from videojobs.pipelines.progress import Progress, ProgressBlock, ProgressTracker
+from videojobs.pipelines.progress import (
+    PROBED_PERCENT,
+    Progress,
+    ProgressBlock,
+    ProgressTracker,
+)
 from videojobs.pipelines.verification import OutputFacts, is_decoded_whole, output_error
 
 if TYPE_CHECKING:
@@ -81,6 +86,7 @@ class Execution:
         should_stop: Callable[[], bool],
         report: Callable[[Progress], None],
         keeper: SegmentKeeper | None = None,
+        first_percent: int = PROBED_PERCENT,
     ) -> None:
         self._plan = plan
         self._keeper = keeper
@@ -91,7 +97,9 @@ class Execution:
         self._report = report
         self._abort = threading.Event()
         self._lock = threading.Lock()
-        self._tracker = ProgressTracker(plan, started_at=time.monotonic())
+        self._tracker = ProgressTracker(
+            plan, started_at=time.monotonic(), first_percent=first_percent
+        )
         self._told: Progress | None = None
         self._warnings: list[str] = []
 

@@ -1,11 +1,11 @@
-"""The pipeline ``clips``: short upright clips, spread over the source."""
+"""The pipeline ``clips``: short upright clips of the best parts of the source."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from videojobs.errors import ProcessingError
+from videojobs.pipelines.choosing import ChosenClip, ClipChooser, choose_clips, clips_to_make
 from videojobs.pipelines.encoding import (
     aac_options,
     cropped,
@@ -35,33 +35,19 @@ from videojobs.pipelines.plan import (
     PlannedRun,
     runs_at_once,
 )
-from videojobs.pipelines.segments import LEAD_SECONDS, WITHOUT_INDEX
-from videojobs.pipelines.source import SourceFacts, SourceLimits, VideoFacts, usable_video
+from videojobs.pipelines.posters import poster_branch
+from videojobs.pipelines.segments import LEAD_SECONDS
+from videojobs.pipelines.source import SourceFacts, SourceLimits, VideoFacts, can_seek, usable_video
 from videojobs.pipelines.warnings import source_warnings
-from videojobs.profiles import ENHANCEMENTS, PRESETS, PlatformProfile
+from videojobs.profiles import ENHANCEMENTS, PRESETS
 
 if TYPE_CHECKING:
     from fractions import Fraction
 
+    from videojobs.pipelines.analysis import SourceAnalysis
     from videojobs.pipelines.settings import ProcessingSettings
 
-#: What a clip lasts when nobody says otherwise and the source is long enough.
-USUAL_CLIP_SECONDS = 15.0
-
 _FULL_FRAME_PIXELS = 1080 * 1920
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A part of the source, in seconds from its start."""
-
-    start_seconds: float
-    duration_seconds: float
-
-    @property
-    def end_seconds(self) -> float:
-        """Where the part ends."""
-        return round(self.start_seconds + self.duration_seconds, 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,15 +68,19 @@ def plan_clips(
     *,
     machine: Machine,
     limits: SourceLimits,
+    analysis: SourceAnalysis | None = None,
+    chooser: ClipChooser = choose_clips,
 ) -> Plan:
     """One ffmpeg run for each clip, with input seeking: the fastest way, and each stands alone.
 
+    Without an *analysis* the clips are spread evenly; `ChosenClip.reason` says so.
+
     Raises:
-        ProcessingError: The source cannot be used (see `usable_video`), or is shorter than what
-            the platform takes (``source_too_short``).
+        ProcessingError: The source cannot be used (see `usable_video`), or the clips cannot be
+            made of it (see `clips_to_make`).
     """
     video = usable_video(facts, limits)
-    windows = choose_windows(facts.duration_seconds, settings)
+    windows = clips_to_make(facts.duration_seconds, settings, analysis=analysis, chooser=chooser)
     concurrency = runs_at_once(machine, len(windows))
     frame = _clip_frame(video, settings, machine, concurrency)
     return Plan(
@@ -101,54 +91,36 @@ def plan_clips(
         ),
         concurrency=concurrency,
         warnings=(
-            *_count_warnings(len(windows), facts, settings),
+            *_count_warnings(len(windows), facts, settings, chooser),
+            *_picture_warnings(facts, analysis),
             *_rate_warnings(video, frame, settings),
             *source_warnings(facts, video, settings, machine),
         ),
+        clips=windows,
     )
-
-
-def choose_windows(duration_seconds: float, settings: ProcessingSettings) -> tuple[Window, ...]:
-    """Parts of equal length, each in the middle of its share of the source; none overlap.
-
-    Raises:
-        ProcessingError: ``source_too_short`` for the platform.
-    """
-    profile = settings.platform
-    _refuse_short(duration_seconds, profile)
-    wanted = settings.clip_seconds or profile.min_duration_seconds
-    count = max(1, min(settings.clip_count, int(duration_seconds / wanted)))
-    share = duration_seconds / count
-    longest = settings.clip_seconds or min(USUAL_CLIP_SECONDS, profile.max_duration_seconds)
-    length = round(min(share, longest), 3)
-    return tuple(
-        # The rounded length may exceed its share by half a millisecond: no clip begins below 0.
-        Window(max(0.0, round(place * share + (share - length) / 2, 3)), length)
-        for place in range(count)
-    )
-
-
-def _refuse_short(duration_seconds: float, profile: PlatformProfile) -> None:
-    # Containers round their duration; a frame too little is not too short.
-    if duration_seconds < profile.min_duration_seconds - 0.05:
-        advice = "Send a longer video, or choose another platform."
-        raise ProcessingError(
-            f"the source lasts {duration_seconds:.1f} s, and {profile.name} takes nothing below "
-            f"{profile.min_duration_seconds:g} s. {advice}",
-            code="source_too_short",
-            advice=advice,
-        )
 
 
 def _count_warnings(
-    count: int, facts: SourceFacts, settings: ProcessingSettings
+    count: int, facts: SourceFacts, settings: ProcessingSettings, chooser: ClipChooser
 ) -> tuple[str, ...]:
-    if count == settings.clip_count:
+    if settings.cuts or count == settings.clip_count:
         return ()
+    made = f"{count} of {settings.clip_count} clips were made"
+    if settings.wants_analysis and chooser is not choose_clips:
+        return (f"{made}: the processor's chooser chose no more",)
     length = settings.clip_seconds or settings.platform.min_duration_seconds
     return (
-        f"{count} of {settings.clip_count} clips were made: a source of "
-        f"{facts.duration_seconds:.1f} s has no room for more of {length:g} s each",
+        f"{made}: a source of {facts.duration_seconds:.1f} s has no room for more of "
+        f"{length:g} s each",
+    )
+
+
+def _picture_warnings(facts: SourceFacts, analysis: SourceAnalysis | None) -> tuple[str, ...]:
+    if analysis is None or analysis.duration_seconds >= facts.duration_seconds:
+        return ()
+    return (
+        f"the picture of the source ends at second {analysis.duration_seconds:.1f} of "
+        f"{facts.duration_seconds:.1f}: clips were chosen before it does",
     )
 
 
@@ -184,7 +156,7 @@ def _clip_frame(
 
 def _clip_run(
     name: str,
-    window: Window,
+    window: ChosenClip,
     facts: SourceFacts,
     settings: ProcessingSettings,
     frame: _ClipFrame,
@@ -195,14 +167,14 @@ def _clip_run(
         name=name,
         arguments=_seeking_arguments(source, output, facts, settings, frame),
         arguments_from_start=_arguments_from_start(source, output, settings, frame),
-        outputs=(output,),
+        outputs=(output, _poster(output)),
         duration_seconds=window.duration_seconds,
         cost_seconds=_cost(window, settings, frame),
         loudness=_loudness(source, settings) if output.has_audio else None,
     )
 
 
-def _input(window: Window, facts: SourceFacts, frame: _ClipFrame) -> SourceInput:
+def _input(window: ChosenClip, facts: SourceFacts, frame: _ClipFrame) -> SourceInput:
     return SourceInput(
         start_seconds=window.start_seconds or None,
         duration_seconds=window.duration_seconds,
@@ -214,7 +186,7 @@ def _input(window: Window, facts: SourceFacts, frame: _ClipFrame) -> SourceInput
 
 def _output(
     name: str,
-    window: Window,
+    window: ChosenClip,
     facts: SourceFacts,
     settings: ProcessingSettings,
     frame: _ClipFrame,
@@ -231,7 +203,25 @@ def _output(
         keyframe_seconds=settings.platform.keyframe_seconds,
         source_start_seconds=window.start_seconds,
         source_end_seconds=window.end_seconds,
+        score=window.score,
+        reason=window.reason,
     )
+
+
+def _poster(video: PlannedOutput) -> PlannedOutput:
+    return PlannedOutput(
+        name=f"{video.name}_poster",
+        file_name=f"{video.name}.jpg",
+        kind="poster",
+        width=video.width,
+        height=video.height,
+        source_start_seconds=round((video.source_start_seconds or 0.0) + _poster_seconds(video), 3),
+    )
+
+
+def _poster_seconds(video: PlannedOutput) -> float:
+    """From the clip's start: late enough to be past a fade or the first blink."""
+    return round(video.duration_seconds / 3, 3)
 
 
 def _encode_arguments(
@@ -241,7 +231,7 @@ def _encode_arguments(
         source,
         video=_picture(settings, frame),
         audio=_sound(output, settings),
-        branches=(_branch(output, settings, frame),),
+        branches=_branches(output, settings, frame),
     )
 
 
@@ -262,7 +252,7 @@ def _seeking_arguments(
     frame: _ClipFrame,
 ) -> tuple[str, ...]:
     start = source.start_seconds
-    if start is None or facts.container not in WITHOUT_INDEX:
+    if start is None or can_seek(facts):
         return _encode_arguments(source, output, settings, frame)
     lead = min(start, LEAD_SECONDS)
     return _trimmed_arguments(source, output, settings, frame, lead_seconds=lead)
@@ -286,16 +276,20 @@ def _trimmed_arguments(
         early,
         video=(*trimmed_picture(lead_seconds), *_picture(settings, frame)),
         audio=(*trimmed_sound(lead_seconds), *_sound(output, settings)),
-        branches=(_branch(output, settings, frame),),
+        branches=_branches(output, settings, frame),
     )
 
 
-def _branch(output: PlannedOutput, settings: ProcessingSettings, frame: _ClipFrame) -> Branch:
-    return Branch(
+def _branches(
+    output: PlannedOutput, settings: ProcessingSettings, frame: _ClipFrame
+) -> tuple[Branch, ...]:
+    """The clip, and its poster from the same pictures. ``-progress`` counts those of the first."""
+    clip = Branch(
         file_name=output.part_name,
         options=_encoder(output, settings, frame),
         has_audio=output.has_audio,
     )
+    return clip, poster_branch(_poster(output), at_seconds=_poster_seconds(output))
 
 
 def _sound(output: PlannedOutput, settings: ProcessingSettings) -> tuple[Filter, ...]:
@@ -347,7 +341,7 @@ def _loudness(source: SourceInput, settings: ProcessingSettings) -> LoudnessGoal
     )
 
 
-def _cost(window: Window, settings: ProcessingSettings, frame: _ClipFrame) -> float:
+def _cost(window: ChosenClip, settings: ProcessingSettings, frame: _ClipFrame) -> float:
     preset = PRESETS[settings.quality_preset]
     megapixels = frame.width * frame.height / 1e6
     seconds = window.duration_seconds * float(frame.rate) / 30

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from fractions import Fraction
 
+    from videojobs.pipelines.choosing import ChosenClip
+
 #: The source's name in the folder that ffmpeg runs in; never the user's file name, since
 #: ffmpeg reads meaning into names (``-x``, ``a:b``, ``%d``).
 SOURCE_NAME = "source"
@@ -57,9 +59,12 @@ class PlannedOutput:
     source_end_seconds: float | None = None
     part_of: str | None = None
     """The name of the output that this is a segment of; ``None`` for a whole one."""
-
     has_exact_frames: bool = False
     """Whether not one frame may lack: what follows would be shifted."""
+    score: float | None = None
+    """How good the part of the source is, 0 to 1; ``None`` where nothing was weighed."""
+    reason: str | None = None
+    """Why this part of the source was chosen."""
 
     @property
     def part_name(self) -> str:
@@ -154,6 +159,8 @@ class Plan:
     concurrency: int = 1
     """How many runs go on at the same time."""
     warnings: tuple[str, ...] = ()
+    clips: tuple[ChosenClip, ...] = ()
+    """Which parts of the source become clips, with scores and reasons, in the source's order."""
 
     @property
     def steps(self) -> tuple[PlannedRun, ...]:

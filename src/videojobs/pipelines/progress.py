@@ -15,7 +15,7 @@ _MEASURE_SHARE = 0.04
 _VERIFY_SHARE = 0.02
 
 #: The percentage after the probe, and before the files get their final names.
-_PROBED, _VERIFIED = 1, 99
+PROBED_PERCENT, _VERIFIED = 1, 99
 
 _LONGEST_LINE = 4096
 
@@ -26,9 +26,11 @@ class Progress:
 
     percent: int
     stage: str
-    """``probing``, ``encoding``, ``verifying``, ``joining``, ``publishing`` or ``done``."""
+    """``probing``, ``analysing``, ``encoding``, ``verifying``, ``joining``, ``publishing`` or
+    ``done``."""
     detail: Mapping[str, int] = field(default_factory=dict[str, int])
-    """Percent by output name, such as ``{"clip_01": 40}``."""
+    """Percent by output name, such as ``{"clip_01": 40}``; a poster from its video's run comes
+    with that."""
     speed: float | None = None
     """Seconds of source per second of time, over all runs."""
     eta_seconds: float | None = None
@@ -127,18 +129,21 @@ class StallWatch:
 class ProgressTracker:
     """Adds up the runs of a plan, each by its cost, to one `Progress`."""
 
-    def __init__(self, plan: Plan, *, started_at: float) -> None:
+    def __init__(
+        self, plan: Plan, *, started_at: float, first_percent: int = PROBED_PERCENT
+    ) -> None:
         self._plan = plan
+        self._first_percent = first_percent
         self._started_at = started_at
         self._fractions: dict[str, float] = {run.name: 0.0 for run in plan.steps}
         self._encoded_seconds: dict[str, float] = {}
         self._verified: set[str] = set()
         self._restored_share = 0.0
-        self._detail: dict[str, int] = {output.name: 0 for output in plan.outputs}
+        self._detail = {output.name: 0 for output in plan.outputs if not _comes_along(output, plan)}
         self._segment_seconds: dict[str, dict[str, float]] = {}
         """How much of each output's segments is done, by their names."""
         self._whole_seconds = {output.name: output.duration_seconds for output in plan.outputs}
-        self._percent = _PROBED
+        self._percent = first_percent
 
     def measured(self, run: PlannedRun) -> None:
         """The run's sound was measured."""
@@ -171,7 +176,8 @@ class ProgressTracker:
         """The state of things."""
         total = sum(run.cost_seconds * self._fractions[run.name] for run in self._plan.steps)
         share = total / max(self._plan.cost_seconds, 1e-9)
-        self._percent = max(self._percent, int(_PROBED + share * (_VERIFIED - _PROBED)))
+        first = self._first_percent
+        self._percent = max(self._percent, int(first + share * (_VERIFIED - first)))
         elapsed = max(now - self._started_at, 1e-6)
         worked = share - self._restored_share
         return Progress(
@@ -211,7 +217,15 @@ class ProgressTracker:
         self._raise_detail(output.part_of, int(share * _VERIFIED))
 
     def _raise_detail(self, name: str, percent: int) -> None:
-        self._detail[name] = max(self._detail[name], percent)
+        if name in self._detail:
+            self._detail[name] = max(self._detail[name], percent)
+
+
+def _comes_along(output: PlannedOutput, plan: Plan) -> bool:
+    """Whether it is a poster from the run of a video: it is there at once when that is."""
+    return output.kind == "poster" and any(
+        output in run.outputs and len(run.outputs) > 1 for run in plan.steps
+    )
 
 
 def _measure_share(run: PlannedRun) -> float:

@@ -23,7 +23,6 @@ from videojobs.pipelines.framing import Rung, ladder
 from videojobs.pipelines.graphs import (
     Branch,
     Filter,
-    Options,
     SourceInput,
     encode_arguments,
     join_arguments,
@@ -38,6 +37,7 @@ from videojobs.pipelines.plan import (
     SegmentList,
     runs_at_once,
 )
+from videojobs.pipelines.posters import poster_branch
 from videojobs.pipelines.segments import (
     SHORT_SECONDS,
     USUAL_SECONDS,
@@ -63,14 +63,6 @@ _MAX_FRAME_RATE = 60
 
 #: CPU seconds for a second of film that is joined: the sound of four rungs, and every file written twice.
 _JOIN_COST = 0.04
-
-_STILL: Options = {"frames:v": 1, "c:v": "mjpeg", "q:v": 3, "update": 1, "f": "image2"}
-
-#: JPEG has no other colours than full-range BT.601.
-_IN_JPEG_COLOURS = (
-    Filter("scale", {"out_color_matrix": "bt601", "out_range": "full"}),
-    Filter("format", {"pix_fmts": "yuvj420p"}),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,7 +282,7 @@ def _poster_run(plan: _Ladder, poster: PlannedOutput) -> PlannedRun:
             source,
             video=_head(plan),
             audio=(),
-            branches=[Branch(file_name=poster.part_name, options=_STILL, tail=_IN_JPEG_COLOURS)],
+            branches=[poster_branch(poster)],
         ),
         outputs=(poster,),
         duration_seconds=1.0,
@@ -374,7 +366,7 @@ def _branches(plan: _Ladder, outputs: tuple[PlannedOutput, ...]) -> tuple[Branch
         for place, (rung, output) in enumerate(zip(plan.rungs, videos, strict=True))
     ]
     # The poster taps the largest picture, so it comes before the first reduction.
-    return (rungs[0], _poster_branch(plan, poster), *rungs[1:])
+    return (rungs[0], poster_branch(poster, at_seconds=_poster_moment(plan)), *rungs[1:])
 
 
 def _rung_branch(
@@ -412,18 +404,6 @@ def _encoder(
 
 def _poster_moment(plan: _Ladder) -> float:
     return round(plan.duration_seconds / 5, 3)
-
-
-def _poster_branch(plan: _Ladder, poster: PlannedOutput) -> Branch:
-    return Branch(
-        file_name=poster.part_name,
-        options=_STILL,
-        tail=(
-            Filter("trim", {"start": _poster_moment(plan)}),
-            Filter("setpts", {"expr": "PTS-STARTPTS"}),
-            *_IN_JPEG_COLOURS,
-        ),
-    )
 
 
 def _loudness(plan: _Ladder, source: SourceInput) -> LoudnessGoal | None:

@@ -12,6 +12,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from videojobs.pipelines.graphs import Filter, SourceInput
+from videojobs.pipelines.source import can_seek
 
 if TYPE_CHECKING:
     from videojobs.pipelines.source import SourceFacts
@@ -23,12 +24,8 @@ SHORT_SECONDS = 180.0
 #: 3 % and longer ones nothing that could be measured; a minute is little to lose.
 USUAL_SECONDS = 60.0
 
-#: Streams made to be broadcast. They have no index, so ffmpeg seeks by time alone and lands behind
-#: the keyframe that it needs: 27 s gave the picture of 30 s, and the gap a frozen one.
-WITHOUT_INDEX = frozenset({"mpegts", "mpeg"})
-
-#: How far before its place such a stream is read: beyond the usual groups of pictures of 2 to 12 s,
-#: with room for a rare one of 25 s. What comes too early is decoded and trimmed.
+#: How far before its place a stream without an index is read: beyond the usual groups of pictures
+#: of 2 to 12 s, with room for a rare one of 25 s. What comes too early is decoded and trimmed.
 LEAD_SECONDS = 30.0
 
 #: Any other stream is read from so far before its place: filters that look at earlier pictures, such
@@ -89,7 +86,7 @@ def segment_input(
     film would have in one piece.
     """
     assert facts.video is not None  # noqa: S101 # no plan is made without a picture
-    lead_seconds = LEAD_SECONDS if facts.container in WITHOUT_INDEX else _WARM_UP_SECONDS
+    lead_seconds = _WARM_UP_SECONDS if can_seek(facts) else LEAD_SECONDS
     lead = segment.first_frame if from_start else ceil(lead_seconds * rate)
     begin = max(0, segment.first_frame - lead)
     skipped = segment.first_frame - begin

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -32,6 +33,18 @@ def _known_heights(heights: tuple[int, ...]) -> tuple[int, ...]:
 Pixels = Annotated[int, Field(ge=64, le=4096), AfterValidator(_even)]
 
 
+class ClipCut(Request):
+    """A part of the source that the caller wants as a clip."""
+
+    start_seconds: float = Field(ge=0, allow_inf_nan=False)
+    end_seconds: float = Field(gt=0, allow_inf_nan=False)
+
+    @property
+    def duration_seconds(self) -> float:
+        """How long it lasts."""
+        return round(self.end_seconds - self.start_seconds, 3)
+
+
 class ProcessingSettings(Request):
     """How a source is to be processed. Every field has a default."""
 
@@ -40,7 +53,16 @@ class ProcessingSettings(Request):
     clip_count: int = Field(default=DEFAULT_CLIP_COUNT, ge=1, le=100)
     """How many clips to cut; a short source gives fewer, with a warning."""
     clip_seconds: float | None = Field(default=None, gt=0, le=900)
-    """How long each clip lasts; ``None`` takes what the source and the platform suggest."""
+    """How long each clip lasts; ``None`` takes what the source and the platform suggest.
+
+    With ``clip_choice="best"`` it may differ by 1.5 s, so that no clip ends within a sentence.
+    """
+    clip_choice: Literal["best", "spread"] = "best"
+    """``best`` looks through the source for the parts with the most to hear and see; ``spread``
+    takes parts of exactly `clip_seconds` at even distances, without a look."""
+    cuts: tuple[ClipCut, ...] = Field(default=(), max_length=100)
+    """The parts to cut, in the order of the source. They win over `clip_count`, `clip_seconds` and
+    `clip_choice`."""
     clip_width: Pixels | None = None
     """Pixels of a clip's frame, with `clip_height`; ``None`` takes the platform's size."""
     clip_height: Pixels | None = None
@@ -80,6 +102,36 @@ class ProcessingSettings(Request):
         """The limits and aims of the platform; those that suit all when none is named."""
         return PLATFORMS[self.platform_target]
 
+    @property
+    def wants_analysis(self) -> bool:
+        """Whether the clips depend on what the source shows and sounds like."""
+        return self.clip_choice == "best" and not self.cuts
+
+    @model_validator(mode="after")
+    def _cuts_follow_each_other(self) -> Self:
+        for cut in self.cuts:
+            if cut.end_seconds <= cut.start_seconds:
+                raise ValueError(f"the cut {_told(cut)} ends before it begins")
+        for one, other in pairwise(self.cuts):
+            if other.start_seconds < one.end_seconds:
+                raise ValueError(
+                    f"the cuts {_told(one)} and {_told(other)} overlap or are not in the order "
+                    "of the source"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _cuts_suit_the_platform(self) -> Self:
+        profile = self.platform
+        low, high = profile.min_duration_seconds, profile.max_duration_seconds
+        for cut in self.cuts:
+            if not low <= cut.duration_seconds <= high:
+                raise ValueError(
+                    f"the cut {_told(cut)} lasts {cut.duration_seconds:g} s and does not suit "
+                    f"{profile.name}, which takes {low:g} to {high:g} seconds"
+                )
+        return self
+
     @model_validator(mode="after")
     def _segments_are_whole(self) -> Self:
         if self.segment_seconds is not None and self.segment_seconds % 6:
@@ -105,6 +157,10 @@ class ProcessingSettings(Request):
                 f"which takes {low:g} to {high:g} seconds"
             )
         return self
+
+
+def _told(cut: ClipCut) -> str:
+    return f"{cut.start_seconds:g} to {cut.end_seconds:g} s"
 
 
 def _columns(job: VideoJob) -> dict[str, Any]:

@@ -19,6 +19,10 @@ SUPPORTED_VIDEO_CODECS = frozenset(
     }
 )
 
+#: Streams made to be broadcast. They have no index, so ffmpeg seeks by time alone and lands behind
+#: the keyframe that it needs: 27 s gave the picture of 30 s, and the gap a frozen one.
+_WITHOUT_INDEX = frozenset({"mpegts", "mpeg"})
+
 _STANDARD_RATES = (
     *(Fraction(24000, 1001), Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(30)),
     *(Fraction(48), Fraction(50), Fraction(60000, 1001), Fraction(60)),
@@ -117,6 +121,11 @@ class SourceLimits:
     max_pixels: int = 36_000_000
     """A 16,000 pixel square took 18.9 GB to encode."""
     max_streams: int = 64
+
+
+def can_seek(facts: SourceFacts) -> bool:
+    """Whether ffmpeg finds the picture of a given time without reading all that is before it."""
+    return facts.container not in _WITHOUT_INDEX
 
 
 def usable_video(facts: SourceFacts, limits: SourceLimits) -> VideoFacts:
