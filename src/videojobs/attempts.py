@@ -206,7 +206,9 @@ def _worked(
         source = storage.fetch(job.source_url, folder, cancel=attempt.stop)
         if settings.fan_out:
             attempt.segment_jobs = segments_of(job.id)
-            if missing := _missing_segments(processor.plan(source, settings), attempt.segment_jobs):
+            # Facts, not the path: what the source shows and sounds like changes no segment.
+            plan = processor.plan(processor.probe(source), settings)
+            if missing := _missing_segments(plan, attempt.segment_jobs):
                 return attempt.stopped_with or Split(missing)
         result = processor.process(
             source,

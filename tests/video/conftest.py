@@ -75,6 +75,9 @@ RECIPES: dict[str, tuple[str, ...]] = {
                    "testsrc2=size=160x90:rate=10:duration=8[b];"
                    "color=blue:size=160x90:rate=10:duration=27[c];[a][b][c]concat=n=3",
                    *SPARSE_KEYS),
+    # As calls are recorded: no keyframe but the first.
+    "call.mp4": ("-f", "lavfi", "-i", "testsrc2=size=160x90:rate=10:duration=40",
+                 "-c:v", "libx264", "-preset", "ultrafast", "-g", "9999", "-sc_threshold", "0"),
     "still.mp4": (*STILL, *FAST),
     "blink.mp4": ("-f", "lavfi", "-i", "testsrc2=size=320x180:rate=30:duration=1.2", *FAST),
     "mp3.mp4": (*PICTURE, *VOICE, *FAST, "-c:a", "libmp3lame"),
@@ -125,6 +128,21 @@ def without_duration(media: Make) -> Path:
             "-i", media("stereo.mkv"), "-c", "copy", "-f", "matroska", "-live", "1", "-"
         ).stdout
     )
+    return path
+
+
+@pytest.fixture(scope="session")
+def changing(media: Make) -> Path:
+    """As broadcast: after 4 s of stereo, 4 s of another size and in mono."""
+    first, second = (media("silent.mp4").with_name(f"{name}.ts") for name in ("wide", "narrow"))
+    for size, layout, path in (("320x180", "stereo", first), ("320x240", "mono", second)):
+        ffmpeg(
+            *("-f", "lavfi", "-i", f"testsrc2=size={size}:rate=25:duration=4"),
+            *("-f", "lavfi", "-i", f"sine=440:duration=4,aformat=channel_layouts={layout}"),
+            *(*FAST, "-c:a", "aac", "-f", "mpegts", path),
+        )
+    path = first.with_name("changing.ts")
+    ffmpeg("-i", f"concat:{first}|{second}", "-c", "copy", "-f", "mpegts", path)
     return path
 
 

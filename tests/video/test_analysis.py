@@ -12,6 +12,7 @@ import pytest
 from videojobs.errors import ProcessingCancelledError, ProcessingError
 from videojobs.media.analysing import Analyser
 from videojobs.pipelines.analysis import (
+    AnalysisRun,
     SceneCut,
     SourceAnalysis,
     Span,
@@ -85,6 +86,21 @@ def test_notes_become_an_analysis(facts: SourceFacts):
     assert analysis.black_parts == (Span(3.0, 5.0),)
     assert analysis.loudness_lufs[:2] == (-70.0, -23.5)
     assert analysis.silences == (Span(0.0, 0.5), Span(0.7, 5.0))
+
+
+def test_darkness_whose_end_is_lost_hides_nothing_else(facts: SourceFacts):
+    """Filters that are built anew forget that they saw black begin."""
+    run = plan_analysis(facts, ProcessingSettings(), threads=2)
+    notes = [
+        line
+        for at, note in ((0, ""), (2, "start=2"), (6, "start=6"), (8, "end=8"), (9, "start=9"))
+        for line in (f"frame:1 pts:1 pts_time:{at}", f"lavfi.black_{note}" if note else "x=1")
+    ]
+    last = [f"frame:1 pts:1 pts_time:{facts.duration_seconds}"]
+
+    analysis = read_analysis(facts, run, picture=[*notes, *last])
+
+    assert analysis.black_parts == (Span(6.0, 8.0), Span(9.0, facts.duration_seconds))
 
 
 def test_a_line_that_was_cut_off_does_no_harm(facts: SourceFacts):
@@ -242,6 +258,42 @@ def test_a_long_source_is_looked_at_again_near_the_edges(
     assert told == sorted(told)
     assert told[-1] == pytest.approx(1.0)
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_a_source_that_changes_midway_is_seen_and_heard_in_full(
+    processor: VideoProcessor, changing: Path
+):
+    """ffmpeg builds its filters anew where size or sound layout change; their notes go on."""
+    analysis = processor.analyse(changing, ProcessingSettings())
+
+    assert min(analysis.loudness_lufs[1:7]) > -30
+    assert min(analysis.loudness_lufs[9:15]) > -30
+    assert min(analysis.motion[:15]) > 0.2
+    assert analysis.silences == ()
+
+
+def test_a_draft_of_a_recorded_call_is_whole(processor: VideoProcessor, media: Make):
+    """One keyframe does not tell when the picture ends."""
+    analysis = processor.analyse(media("call.mp4"), ProcessingSettings(quality_preset="draft"))
+
+    assert analysis.duration_seconds == pytest.approx(40.0)
+
+
+def test_too_many_notes_end_the_analysis_and_not_the_disk(
+    processor: VideoProcessor,
+    media: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Clips are then spread evenly, and a warning says why; no notes are left."""
+    monkeypatch.setattr(AnalysisRun, "max_notes_bytes", 1000)
+    settings = ProcessingSettings(clip_count=1, clip_seconds=1, clip_width=90, clip_height=160)
+
+    result = processor.process(media("story.mp4"), settings, output_dir=tmp_path / "out")
+
+    assert "had more to tell" in result.warnings[0]
+    assert result.output_files[0].reason == "spread evenly: the source was not analysed"
+    assert list((tmp_path / "work").rglob("*.notes*")) == []
 
 
 def test_an_analysis_can_be_cancelled(processor: VideoProcessor, media: Make, tmp_path: Path):

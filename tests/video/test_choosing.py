@@ -205,6 +205,33 @@ def test_scores_lie_between_0_and_1():
     assert sorted((clip.score or 0) > 0.7 for clip in clips) == [False, False, True]
 
 
+def test_a_silent_track_is_no_pause():
+    """Nothing is told of pauses where nothing is heard."""
+    silent = SourceAnalysis(
+        duration_seconds=60.0,
+        loudness_lufs=(-70.0,) * 120,
+        motion=(1.0,) * 120,
+        silences=(Span(0.0, 60.0),),
+    )
+
+    clips = choose_clips(silent, ProcessingSettings(clip_count=3, clip_seconds=6))
+
+    assert all("pause" not in clip.reason for clip in clips)
+
+
+def test_hours_are_weighed_in_seconds(monkeypatch: pytest.MonkeyPatch):
+    """The whole source is gone through a few times, not once for each possible clip."""
+    looks: list[None] = []
+    is_still = SourceAnalysis.is_still.fget
+    monkeypatch.setattr(
+        SourceAnalysis, "is_still", property(lambda self: looks.append(None) or is_still(self))
+    )
+
+    choose_clips(source(), ProcessingSettings(clip_count=5))
+
+    assert len(looks) <= 3
+
+
 def test_nothing_to_go_by_gives_an_even_spread():
     """A still picture without sound, and the reason says it."""
     analysis = SourceAnalysis(duration_seconds=60.0, motion=(0.0,) * 120)
@@ -349,15 +376,16 @@ def test_a_chooser_of_ones_own_decides(media: Make, work_dir: Path):
         ([ChosenClip(0.0, 0.5)], "lasts 0.5 s, and any platform takes 1 to 600 s"),
         ([ChosenClip(58.0, 5.0)], "58 to 63 s is not inside the source"),
         ([ChosenClip(-1.0, 5.0)], "-1 to 4 s is not inside the source"),
-        ([ChosenClip(float("nan"), 5.0)], "is not inside the source"),
+        ([ChosenClip(float("nan"), 5.0)], "the one at nan s lasts nan s"),
         ([ChosenClip(0.0, float("nan"))], "lasts nan s"),
         ([ChosenClip(3.0, 5.0), ChosenClip(0.0, 4.0)], "those at 0 and 3 s overlap"),
         ([ChosenClip(3.0, 5.0, score=7.0)], "the score of the one at 3 s is 7, and not 0 to 1"),
+        (None, "a NoneType is no list of clips"),
+        ([(3.0, 5.0)], "a tuple among them is no ChosenClip"),
+        ([ChosenClip("early", 5.0)], "times and score must be numbers"),
     ],
 )
-def test_a_choice_that_cannot_be_made_is_refused(
-    facts: SourceFacts, chosen: list[ChosenClip], problem: str
-):
+def test_a_choice_that_cannot_be_made_is_refused(facts: SourceFacts, chosen: Any, problem: str):
     """With the reason, and whom to ask."""
     with pytest.raises(ProcessingError) as refused:
         plan_clips(
@@ -372,6 +400,26 @@ def test_a_choice_that_cannot_be_made_is_refused(
     assert problem in str(refused.value)
     assert (refused.value.code, refused.value.retryable) == ("bad_clip_choice", False)
     assert "Correct the chooser" in (refused.value.advice or "")
+
+
+def test_a_choosers_times_are_taken_to_the_millisecond(facts: SourceFacts):
+    """ffmpeg reads 1e-05 as 1. Clips that meet between two milliseconds do not overlap."""
+    chosen = [ChosenClip(1e-5, 2.0006), ChosenClip(2.00061, 3.00009)]
+
+    plan = plan_clips(
+        facts,
+        ProcessingSettings(clip_count=2),
+        machine=Machine(),
+        limits=SourceLimits(),
+        analysis=source(),
+        chooser=lambda analysis, settings, /: chosen,
+    )
+
+    assert [(clip.start_seconds, clip.end_seconds) for clip in plan.clips] == [
+        (0, 2.001),
+        (2.001, 5.001),
+    ]
+    assert "-ss 2.001 -t 3.0" in " ".join(plan.runs[1].arguments)
 
 
 # --- with the real ffmpeg -----------------------------------------------------------------------

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
+from videojobs.media.notes import kept_notes, note_pipes
 from videojobs.media.runner import RunLimits, run_ffmpeg
 from videojobs.models import QualityPreset
 from videojobs.pipelines.analysis import (
@@ -23,7 +23,7 @@ from videojobs.pipelines.failures import StopReason, run_error
 from videojobs.pipelines.source import can_seek
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable
     from pathlib import Path
 
     from videojobs.pipelines.settings import ProcessingSettings
@@ -74,9 +74,9 @@ class Analyser:
         looks_again = not run.is_exact and self._is_worth_another_look
         self._take_notes(run, until=_FIRST_PASS if looks_again else 1.0)
         with (
-            self._notes(PICTURE_NOTES) as picture,
-            self._notes(LOUDNESS_NOTES) as loudness,
-            self._notes(LEVEL_NOTES) as levels,
+            kept_notes(self._folder, PICTURE_NOTES) as picture,
+            kept_notes(self._folder, LOUDNESS_NOTES) as loudness,
+            kept_notes(self._folder, LEVEL_NOTES) as levels,
         ):
             analysis = read_analysis(
                 self._facts, run, picture=picture, loudness=loudness, levels=levels
@@ -98,24 +98,25 @@ class Analyser:
         for number, span in enumerate(spans, start=1):
             run = plan_closer_look(self._facts, span, threads=self._threads)
             self._take_notes(run)
-            with self._notes(PICTURE_NOTES) as picture:
+            with kept_notes(self._folder, PICTURE_NOTES) as picture:
                 analysis = with_closer_look(analysis, run, picture)
             self._on_fraction(_FIRST_PASS + (1 - _FIRST_PASS) * number / len(spans))
         return analysis
 
     def _take_notes(self, run: AnalysisRun, *, until: float | None = None) -> None:
         seconds = run.span.duration_seconds
-        report = run_ffmpeg(
-            (self._ffmpeg, *run.arguments),
-            folder=self._folder,
-            limits=RunLimits(
-                expected_seconds=seconds,
-                deadline_seconds=run.deadline_seconds,
-                max_output_bytes=run.max_output_bytes,
-            ),
-            should_stop=self._should_stop,
-            on_block=lambda block: self._tell(block.out_seconds / seconds, until),
-        )
+        with note_pipes(self._folder, run.notes, max_bytes=run.max_notes_bytes):
+            report = run_ffmpeg(
+                (self._ffmpeg, *run.arguments),
+                folder=self._folder,
+                limits=RunLimits(
+                    expected_seconds=seconds,
+                    deadline_seconds=run.deadline_seconds,
+                    max_output_bytes=run.max_notes_bytes,
+                ),
+                should_stop=self._should_stop,
+                on_block=lambda block: self._tell(block.out_seconds / seconds, until),
+            )
         if report.exit_code != 0 or report.stopped is not None:
             raise run_error(
                 "the analysis",
@@ -131,16 +132,3 @@ class Analyser:
     def _late_cancel(self) -> StopReason | None:
         # Somebody's Ctrl-C reaches ffmpeg and us; we are asked which of the two it was.
         return StopReason.CANCELLED if self._should_stop() else None
-
-    @contextlib.contextmanager
-    def _notes(self, name: str) -> Generator[Iterable[str]]:
-        """The lines of a file of notes, which is gone after the block; none if it was not made."""
-        path = self._folder / name
-        if not path.exists():
-            yield ()
-            return
-        try:
-            with path.open(encoding="ascii", errors="replace") as lines:
-                yield lines
-        finally:
-            path.unlink(missing_ok=True)

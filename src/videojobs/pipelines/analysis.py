@@ -1,6 +1,6 @@
 """What a source shows and sounds like over time, and the one ffmpeg pass that finds it out.
 
-The pass writes notes, frame by frame, into small files of our own names. Reading them is pure.
+The pass writes notes, frame by frame, under small names of our own. Reading them is pure.
 """
 
 from __future__ import annotations
@@ -134,9 +134,14 @@ class AnalysisRun:
         return 60.0 + 20.0 * self.cost_seconds + 2.0 * self.span.duration_seconds
 
     @property
-    def max_output_bytes(self) -> int:
-        """No file of notes may grow beyond this: four times what 60 frames a second give."""
-        return 16_000_000 + round(self.span.duration_seconds * 24_000)
+    def notes(self) -> tuple[str, ...]:
+        """The names of what it writes."""
+        return (PICTURE_NOTES, *((LOUDNESS_NOTES, LEVEL_NOTES) if self.has_audio else ()))
+
+    @property
+    def max_notes_bytes(self) -> int:
+        """None may grow beyond this: twice what 240 frames a second give."""
+        return 16_000_000 + round(self.span.duration_seconds * 96_000)
 
 
 def plan_analysis(facts: SourceFacts, settings: ProcessingSettings, *, threads: int) -> AnalysisRun:
@@ -163,7 +168,7 @@ def read_analysis(
     loudness: Iterable[str] = (),
     levels: Iterable[str] = (),
 ) -> SourceAnalysis:
-    """The analysis of the whole source, from the lines of the three files of notes.
+    """The analysis of the whole source, from the lines of its three notes.
 
     Raises:
         ProcessingError: ``truncated_source``: picture and sound both end before they should.
@@ -309,11 +314,19 @@ def _picture_seconds(
     duration = facts.duration_seconds
     allowed = max(2.0, duration / 50)
     last = seen[-1][0] if seen else 0.0
-    picture_end = last if run.is_exact else last + _LONGEST_GROUP_SECONDS
+    picture_end = last if run.is_exact else _end_after_keyframes([at for at, _ in seen])
     sound_end = heard[-1][0] if heard else 0.0
     if max(picture_end, sound_end) < duration - allowed:
         raise _truncated(max(last, sound_end), duration)
     return duration if picture_end >= duration - allowed else round(picture_end, 3)
+
+
+def _end_after_keyframes(times: Sequence[float]) -> float:
+    """Until when there may be a picture; a recording of a call has hardly a keyframe but the first."""
+    if len(times) == 1:
+        return math.inf
+    longest_group = max((after - before for before, after in pairwise(times)), default=0.0)
+    return max(times, default=0.0) + max(_LONGEST_GROUP_SECONDS, 2 * longest_group)
 
 
 def _truncated(end: float, duration: float) -> ProcessingError:
@@ -382,11 +395,17 @@ def _binned(samples: Iterable[tuple[float, float]], duration: float) -> list[flo
 def _black_parts(
     seen: Sequence[tuple[float, Mapping[str, float]]], duration: float
 ) -> tuple[Span, ...]:
-    starts = [n["lavfi.black_start"] for _, n in seen if "lavfi.black_start" in n]
-    ends = [n["lavfi.black_end"] for _, n in seen if "lavfi.black_end" in n]
+    parts: list[Span] = []
+    start: float | None = None
+    for _, notes in seen:
+        # A start without an end: filters that were built anew have lost it.
+        start = notes.get("lavfi.black_start", start)
+        if start is not None and "lavfi.black_end" in notes:
+            parts.append(Span(start, min(notes["lavfi.black_end"], duration)))
+            start = None
     # Black to the end has no note of its end.
-    spans = zip(starts, (*ends, duration), strict=False)
-    return tuple(Span(start, min(end, duration)) for start, end in spans if start < duration)
+    to_the_end = (Span(start, duration),) if start is not None else ()
+    return tuple(part for part in (*parts, *to_the_end) if part.start_seconds < duration)
 
 
 def _thresholds(levels: Sequence[tuple[float, float]]) -> list[float]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise, product
 from statistics import median
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from videojobs.errors import ProcessingError
 from videojobs.pipelines.analysis import BIN_SECONDS, SILENT_LUFS, SourceAnalysis, Span
@@ -141,8 +141,7 @@ def clips_to_make(
             duration_seconds, settings, reason="spread evenly: the source was not analysed"
         )
     _refuse_short(analysis.duration_seconds, settings.platform)
-    chosen = sorted(chooser(analysis, settings), key=lambda clip: clip.start_seconds)
-    return _checked(chosen, analysis.duration_seconds, settings)
+    return _checked(_in_order(chooser(analysis, settings)), analysis.duration_seconds, settings)
 
 
 def parts_to_refine(
@@ -179,6 +178,8 @@ class _Scale:
 
     def __init__(self, analysis: SourceAnalysis) -> None:
         self.analysis = analysis
+        # Each of these goes through a whole curve, and is asked for at every half second.
+        self.has_sound, self._is_still = analysis.has_sound, analysis.is_still
         bins = max(1, math.ceil(analysis.duration_seconds / BIN_SECONDS))
         heard = [level for level in analysis.loudness_lufs if level > SILENT_LUFS + 1]
         self._usual_loudness = median(heard) if heard else SILENT_LUFS
@@ -194,16 +195,16 @@ class _Scale:
         """How good that part is, 0 to 1."""
         silent = _mean(self._silence, start, end)
         parts: list[tuple[float, float]] = []
-        if self.analysis.has_sound:
+        if self.has_sound:
             parts += [(_LOUDNESS, _mean(self._loudness, start, end)), (_SPEECH, 1 - silent)]
-        if not self.analysis.is_still:
+        if not self._is_still:
             cuts_in_ten_seconds = 10 * self.cuts(start, end) / (end - start)
             liveliness = 1 - math.exp(-cuts_in_ten_seconds / 2)
             parts += [(_MOTION, _mean(self._motion, start, end)), (_CUTS, liveliness)]
         weight = sum(weight for weight, _ in parts) or 1.0
         good = sum(weight * value for weight, value in parts) / weight
         seen = 1 - 0.9 * _mean(self._black, start, end)
-        heard = 1 - 0.5 * silent if self.analysis.has_sound else 1.0
+        heard = 1 - 0.5 * silent if self.has_sound else 1.0
         return round(max(0.0, min(1.0, good * seen * heard)), 3)
 
     def cuts(self, start: float, end: float) -> int:
@@ -214,13 +215,13 @@ class _Scale:
         """What speaks for that part, in words."""
         told: list[str] = []
         louder = _mean(self._loudness_lufs, start, end) - self._usual_loudness
-        if self.analysis.has_sound and louder >= 3:
+        if self.has_sound and louder >= 3:
             told.append(f"{louder:.0f} LU louder than the source's median")
-        if not self.analysis.is_still and _mean(self._motion, start, end) >= 0.6:
+        if not self._is_still and _mean(self._motion, start, end) >= 0.6:
             told.append("much motion")
         if cuts := self.cuts(start, end):
             told.append(f"{cuts} cut{'s' if cuts > 1 else ''}")
-        if self.analysis.has_sound and _mean(self._silence, start, end) <= 0.15:
+        if self.has_sound and _mean(self._silence, start, end) <= 0.15:
             told.append("hardly a pause")
         return told or ["the best of its part of the source"]
 
@@ -292,7 +293,9 @@ class _Snap:
         return round(moved + window.start.cost + window.end.cost - worth, 6)
 
     def _raw(self, at: float) -> _Edge:
-        if self._analysis.is_silent_at(at) and self._analysis.loudness_lufs:
+        if not self._scale.has_sound:
+            return _Edge(at, _IN_SPEECH, "where no cut is near")
+        if self._analysis.is_silent_at(at):
             return _Edge(at, _IN_PAUSE, "in a pause")
         return _Edge(at, _IN_SPEECH, "where no pause or cut is near")
 
@@ -304,7 +307,8 @@ class _Snap:
         return [edge for edge in edges if earliest <= edge.at <= latest]
 
     def _pauses(self, earliest: float, latest: float, *, is_start: bool) -> list[_Edge]:
-        silences = self._analysis.silences
+        # A silent track is no pause: there is nothing before it or after it.
+        silences = self._analysis.silences if self._scale.has_sound else ()
         first = bisect_left(silences, earliest, key=lambda silence: silence.end_seconds)
         last = bisect_right(silences, latest, key=lambda silence: silence.start_seconds)
         return [_edge_in(silence, is_start=is_start) for silence in silences[first:last]]
@@ -445,13 +449,38 @@ def _given_clips(duration_seconds: float, settings: ProcessingSettings) -> tuple
             advice=advice,
         )
     return tuple(
-        ChosenClip(
-            cut.start_seconds,
-            round(min(cut.end_seconds, duration_seconds) - cut.start_seconds, 3),
-            reason="cut as given by the caller",
+        _to_the_millisecond(
+            ChosenClip(
+                cut.start_seconds,
+                min(cut.end_seconds, duration_seconds) - cut.start_seconds,
+                reason="cut as given by the caller",
+            )
         )
         for cut in settings.cuts
     )
+
+
+def _in_order(answer: object) -> list[ChosenClip]:
+    """What a chooser answered, whoever wrote it."""
+    if not isinstance(answer, Sequence):
+        raise _bad_choice(f"a {type(answer).__name__} is no list of clips")
+    clips = cast("Sequence[object]", answer)
+    wrong = [type(clip).__name__ for clip in clips if not isinstance(clip, ChosenClip)]
+    if wrong:
+        raise _bad_choice(f"a {wrong[0]} among them is no ChosenClip")
+    chosen = [_to_the_millisecond(cast("ChosenClip", clip)) for clip in clips]
+    return sorted(chosen, key=lambda clip: clip.start_seconds)
+
+
+def _to_the_millisecond(clip: ChosenClip) -> ChosenClip:
+    """In plain numbers, since ffmpeg reads 1e-05 as 1; edges that met still meet."""
+    try:
+        start, duration = float(clip.start_seconds), float(clip.duration_seconds)
+        score = None if clip.score is None else float(clip.score)
+    except (TypeError, ValueError) as error:
+        raise _bad_choice(f"a clip's times and score must be numbers ({error})") from error
+    first, last = round(start, 3), round(start + duration, 3)
+    return ChosenClip(first, round(last - first, 3), score, str(clip.reason))
 
 
 def _checked(
@@ -465,13 +494,17 @@ def _checked(
         *(_overlap_problem(one, other) for one, other in pairwise(chosen)),
     )
     for problem in filter(None, problems):
-        advice = "Correct the chooser that was given to VideoProcessor."
-        raise ProcessingError(
-            f"the chosen clips cannot be made: {problem}. {advice}",
-            code="bad_clip_choice",
-            advice=advice,
-        )
+        raise _bad_choice(problem)
     return tuple(chosen)
+
+
+def _bad_choice(problem: str) -> ProcessingError:
+    advice = "Correct the chooser that was given to VideoProcessor."
+    return ProcessingError(
+        f"the chosen clips cannot be made: {problem}. {advice}",
+        code="bad_clip_choice",
+        advice=advice,
+    )
 
 
 def _count_problem(chosen: Sequence[ChosenClip], settings: ProcessingSettings) -> str | None:
