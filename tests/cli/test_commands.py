@@ -399,7 +399,7 @@ def test_without_its_extra_the_command_names_the_install(tmp_path: Path):
 
 
 def test_the_demo_takes_a_video_through_the_whole_system(run, tmp_path: Path):
-    """It ends well, and three clips, two renditions and a poster lie in the folder, checked."""
+    """It ends well, and three clips, two renditions and their posters lie in the folder, checked."""
     result = run("demo")
 
     made = sorted(path.name for path in (tmp_path / "videojobs-output").glob("*/*/*"))
@@ -407,8 +407,11 @@ def test_the_demo_takes_a_video_through_the_whole_system(run, tmp_path: Path):
     assert made == [
         "480p.mp4",
         "720p.mp4",
+        "clip_01.jpg",
         "clip_01.mp4",
+        "clip_02.jpg",
         "clip_02.mp4",
+        "clip_03.jpg",
         "clip_03.mp4",
         "poster.jpg",
     ]

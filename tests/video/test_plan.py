@@ -64,8 +64,8 @@ def test_one_clip_is_one_ffmpeg_run(facts: SourceFacts):
         "[0:1]aresample=async=1:first_pts=0[s8];"
         "[s8]aformat=channel_layouts=stereo:sample_rates=48000[s9];"
         "[s9]apad=whole_dur=10.0[s10];"
-        "[s7]trim=start=3.333[s11];"
-        "[s11]setpts=expr=PTS-STARTPTS[s12];"
+        "[s7]select=expr=eq(n\\,0)+gte(t\\,3.333)[s11];"
+        "[s11]setpts=expr=N[s12];"
         "[s12]scale=out_color_matrix=bt601:out_range=full[s13];"
         "[s13]format=pix_fmts=yuvj420p[s14]",
         "-map", "[s6]", "-map", "[s10]",
@@ -75,7 +75,7 @@ def test_one_clip_is_one_ffmpeg_run(facts: SourceFacts):
         "-movflags", "+faststart+negative_cts_offsets", "-pix_fmt", "yuv420p",
         "-preset", "veryfast", "-profile:v", "high", "-t", "10.0", "-use_editlist", "0",
         "file:clip_01.mp4.part",
-        "-map", "[s14]", "-f", "image2", "-c:v", "mjpeg", "-frames:v", "1", "-q:v", "3",
+        "-map", "[s14]", "-f", "image2", "-c:v", "mjpeg", "-frames:v", "2", "-q:v", "3",
         "-update", "1", "file:clip_01.jpg.part",
     )
     # fmt: on

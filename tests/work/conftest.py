@@ -74,7 +74,7 @@ def create(manager: VideoJobManager) -> Callable[..., UUID]:
             "source_url": "short.mp4",
             "clip_count": 1,
             "quality_preset": "draft",
-            "settings": {"clip_width": 90, "clip_height": 160},
+            "settings": {"clip_width": 90, "clip_height": 160, "clip_choice": "spread"},
             **fields,
         }
         return manager.create_job(**wishes).id

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from videojobs import JobFilter, JobStatus, ProcessingError, VideoJob, VideoJobManager
+from videojobs.media.analysing import Analyser
 from videojobs.processor import VideoProcessor
 from videojobs.storage import LocalStorage
 from videojobs.worker import Worker
@@ -176,6 +177,19 @@ def test_a_short_source_is_not_split(manager, storage, create):
         "claimed",
         "completed",
     ]
+
+
+def test_clips_are_looked_for_once(manager, storage, create, monkeypatch):
+    """Whether there are segments is known without a look at the source."""
+    looks: list[Analyser] = []
+    perform = Analyser.perform
+    monkeypatch.setattr(Analyser, "perform", lambda self: looks.append(self) or perform(self))
+    job_id = create(settings={"fan_out": True, "clip_width": 90, "clip_height": 160})
+
+    Worker(manager, storage=storage).run(until_idle=True)
+
+    assert manager.get_job(job_id).status is JobStatus.COMPLETED
+    assert len(looks) == 1
 
 
 @pytest.mark.parametrize("number", [6, 99])

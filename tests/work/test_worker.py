@@ -34,6 +34,9 @@ from videojobs.processor import VideoProcessor
 from videojobs.storage import LocalStorage
 from videojobs.worker import Worker
 
+#: Of ``long.mp4``, a clip that is never done, and begins to be encoded at once.
+ENDLESS = {"clip_seconds": 500, "clip_choice": "spread"}
+
 
 class Spectator:
     """Notes what a worker tells, and lets tests wait for it."""
@@ -42,6 +45,7 @@ class Spectator:
         self.encoding = threading.Event()
         self.done = threading.Event()
         self.percents: list[int] = []
+        self.stages: list[str] = []
         self.ended: list[tuple[str, JobStatus | None]] = []
 
     def claimed(self, lease: Lease) -> None:
@@ -49,6 +53,7 @@ class Spectator:
 
     def progressed(self, lease: Lease, progress: Progress) -> None:
         self.percents.append(progress.percent)
+        self.stages.append(progress.stage)
         if progress.stage == "encoding" and progress.percent > 1:
             self.encoding.set()
 
@@ -88,6 +93,21 @@ def ffmpegs_under(process_id: int) -> list[psutil.Process]:
     """The ffmpeg processes that a process has started."""
     children = psutil.Process(process_id).children(recursive=True)
     return [child for child in children if "ffmpeg" in child.name()]
+
+
+def test_a_worker_looks_for_the_best_clip(manager, storage, create):
+    """It tells that it does, and the outputs say why; the poster lies beside the clip."""
+    spectator = Spectator()
+    size = {"clip_width": 90, "clip_height": 160}
+    job_id = create(quality_preset="standard", settings={"clip_seconds": 1, **size})
+
+    Worker(manager, storage=storage, observer=spectator).run(until_idle=True)
+
+    clip, poster = manager.get_job(job_id).output_files
+    assert clip.score is not None
+    assert clip.reason
+    assert (poster.kind, poster.path) == ("poster", f"{job_id}/1/clip_01.jpg")
+    assert "analysing" in spectator.stages
 
 
 def test_a_job_is_run_to_its_verified_outputs(manager, storage, storage_dir, create):
@@ -195,7 +215,7 @@ def test_a_cancelled_run_stops_its_ffmpeg_and_leaves_nothing(
 ):
     """Cancelling a running job ends cancelled, without ffmpeg, temporary files or outputs."""
     spectator = Spectator()
-    job_id = create(source_url="long.mp4", settings={"clip_seconds": 500})
+    job_id = create(source_url="long.mp4", settings=ENDLESS)
     worker = Worker(manager, storage=storage, observer=spectator, lease=timedelta(seconds=4))
 
     with running(worker):
@@ -213,7 +233,7 @@ def test_a_cancelled_run_stops_its_ffmpeg_and_leaves_nothing(
 def test_a_stopping_worker_gives_its_job_back_at_no_cost(manager, storage, create):
     """After the grace time the job is queued again, with its attempt restored."""
     spectator = Spectator()
-    job_id = create(source_url="long.mp4", settings={"clip_seconds": 500})
+    job_id = create(source_url="long.mp4", settings=ENDLESS)
     worker = Worker(manager, storage=storage, observer=spectator, shutdown_grace=timedelta(0))
 
     with running(worker) as thread:
@@ -244,7 +264,7 @@ def test_an_attempt_that_lost_its_lease_writes_nothing(
 ):
     """When the job is taken back while ffmpeg runs, the worker stops it and leaves the job alone."""
     spectator = Spectator()
-    job_id = create(source_url="long.mp4", settings={"clip_seconds": 500})
+    job_id = create(source_url="long.mp4", settings=ENDLESS)
     worker = Worker(
         manager, storage=storage, observer=spectator, lease=timedelta(seconds=4), queues=["default"]
     )
@@ -277,7 +297,7 @@ def test_a_worker_that_cannot_beat_stops_before_its_lease_ends(
             raise SupabaseConnectionError("the network is gone")
         return beat(*given, **named)
 
-    create(source_url="long.mp4", settings={"clip_seconds": 500})
+    create(source_url="long.mp4", settings=ENDLESS)
     worker = Worker(manager, storage=storage, observer=spectator, lease=timedelta(seconds=6))
     monkeypatch.setattr(manager, "heartbeat", fails_from_then_on)
 
@@ -321,7 +341,7 @@ def test_a_killed_worker_leaves_no_ffmpeg_and_its_files_are_swept(
     manager, work_dir, worker_process, create
 ):
     """After kill -9 ffmpeg is gone at once, and the next worker's start removes the temporary files."""
-    job_id = create(source_url="long.mp4", settings={"clip_seconds": 500})
+    job_id = create(source_url="long.mp4", settings=ENDLESS)
     process = worker_process()
     assert encoding(manager, job_id)
     ffmpegs = ffmpegs_under(process.pid)
@@ -341,7 +361,7 @@ def test_a_killed_worker_leaves_no_ffmpeg_and_its_files_are_swept(
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_worker_gently(manager, worker_process, create, number: signal.Signals):
     """On SIGTERM and SIGINT, once the grace time is over, the job is released and the exit code is 0."""
-    job_id = create(source_url="long.mp4", settings={"clip_seconds": 500})
+    job_id = create(source_url="long.mp4", settings=ENDLESS)
     process = worker_process("--grace-seconds", "0")
     assert encoding(manager, job_id)
 
@@ -355,7 +375,7 @@ def test_a_signal_ends_the_worker_gently(manager, worker_process, create, number
 
 def test_a_second_signal_hurries_the_worker(manager, worker_process, create):
     """It does not wait for the end of the grace time."""
-    job_id = create(source_url="long.mp4", settings={"clip_seconds": 500})
+    job_id = create(source_url="long.mp4", settings=ENDLESS)
     process = worker_process("--grace-seconds", "3600")
     assert encoding(manager, job_id)
 
@@ -417,7 +437,7 @@ def test_a_beat_that_hangs_does_not_keep_ffmpeg_running(manager, storage, create
     """A network that swallows the heartbeat: ffmpeg is stopped before the lease ends all the same."""
     never = threading.Event()
     spectator = Spectator()
-    create(source_url="long.mp4", settings={"clip_seconds": 500})
+    create(source_url="long.mp4", settings=ENDLESS)
     worker = Worker(manager, storage=storage, observer=spectator, lease=timedelta(seconds=6))
     monkeypatch.setattr(manager, "heartbeat", lambda *_, **__: never.wait(60))
 
@@ -433,7 +453,7 @@ def test_a_worker_can_run_again(manager, storage, create):
     spectator = Spectator()
     worker = Worker(manager, storage=storage, observer=spectator, lease=timedelta(seconds=4))
     worker.run(until_idle=True)
-    job_id = create(source_url="long.mp4", settings={"clip_seconds": 500})
+    job_id = create(source_url="long.mp4", settings=ENDLESS)
 
     with running(worker):
         assert spectator.encoding.wait(30)
@@ -455,7 +475,7 @@ def test_a_beat_that_breaks_is_followed_by_another(manager, storage, create, mon
         return beat(*given, **named)
 
     spectator = Spectator()
-    job_id = create(source_url="long.mp4", settings={"clip_seconds": 500})
+    job_id = create(source_url="long.mp4", settings=ENDLESS)
     worker = Worker(manager, storage=storage, observer=spectator, lease=timedelta(seconds=4))
     monkeypatch.setattr(manager, "heartbeat", broken_once)
 

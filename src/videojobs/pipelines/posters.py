@@ -21,14 +21,18 @@ _IN_JPEG_COLOURS = (
 def poster_branch(poster: PlannedOutput, *, at_seconds: float | None = None) -> Branch:
     """One frame as a JPEG, of the picture as it stands at that place in the graph.
 
-    Without a time it is the first one.
+    Without a time it is the first one. With one the first is written too, and is overwritten: ffmpeg
+    tells no progress before each of its outputs has had a frame.
     """
-    later = (
-        (
-            Filter("trim", {"start": at_seconds}),
-            Filter("setpts", {"expr": "PTS-STARTPTS"}),
-        )
-        if at_seconds is not None
-        else ()
+    if at_seconds is None:
+        return Branch(file_name=poster.part_name, options=_STILL, tail=_IN_JPEG_COLOURS)
+    first_and_wanted = (
+        Filter("select", {"expr": f"eq(n,0)+gte(t,{at_seconds})"}),
+        # Side by side, or the time between the two would be filled with the first.
+        Filter("setpts", {"expr": "N"}),
     )
-    return Branch(file_name=poster.part_name, options=_STILL, tail=(*later, *_IN_JPEG_COLOURS))
+    return Branch(
+        file_name=poster.part_name,
+        options={**_STILL, "frames:v": 2},
+        tail=(*first_and_wanted, *_IN_JPEG_COLOURS),
+    )
