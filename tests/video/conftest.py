@@ -136,13 +136,13 @@ def changing(media: Make) -> Path:
     """As broadcast: after 4 s of stereo, 4 s of another size and in mono."""
     first, second = (media("silent.mp4").with_name(f"{name}.ts") for name in ("wide", "narrow"))
     for size, layout, path in (("320x180", "stereo", first), ("320x240", "mono", second)):
-        ffmpeg(
+        run_ffmpeg(
             *("-f", "lavfi", "-i", f"testsrc2=size={size}:rate=25:duration=4"),
             *("-f", "lavfi", "-i", f"sine=440:duration=4,aformat=channel_layouts={layout}"),
             *(*FAST, "-c:a", "aac", "-f", "mpegts", path),
         )
     path = first.with_name("changing.ts")
-    ffmpeg("-i", f"concat:{first}|{second}", "-c", "copy", "-f", "mpegts", path)
+    run_ffmpeg("-i", f"concat:{first}|{second}", "-c", "copy", "-f", "mpegts", path)
     return path
 
 

@@ -64,10 +64,11 @@ def test_one_clip_is_one_ffmpeg_run(facts: SourceFacts):
         "[0:1]aresample=async=1:first_pts=0[s8];"
         "[s8]aformat=channel_layouts=stereo:sample_rates=48000[s9];"
         "[s9]apad=whole_dur=10.0[s10];"
-        "[s7]select=expr=eq(n\\,0)+gte(t\\,3.333)[s11];"
-        "[s11]setpts=expr=N[s12];"
-        "[s12]scale=out_color_matrix=bt601:out_range=full[s13];"
-        "[s13]format=pix_fmts=yuvj420p[s14]",
+        "[s7]trim=end=10.0[s11];"
+        "[s11]select=expr=eq(n\\,0)+gte(t\\,3.333)*lt(prev_selected_t\\,3.333)[s12];"
+        "[s12]setpts=expr=N[s13];"
+        "[s13]scale=out_color_matrix=bt601:out_range=full[s14];"
+        "[s14]format=pix_fmts=yuvj420p[s15]",
         "-map", "[s6]", "-map", "[s10]",
         "-f", "mp4", "-b:a", "160k", "-bf", "2", "-bufsize", "24000k", "-c:a", "aac",
         "-c:v", "libx264", "-crf", "22", "-flags:v", "+cgop", "-g", "60",
@@ -75,7 +76,7 @@ def test_one_clip_is_one_ffmpeg_run(facts: SourceFacts):
         "-movflags", "+faststart+negative_cts_offsets", "-pix_fmt", "yuv420p",
         "-preset", "veryfast", "-profile:v", "high", "-t", "10.0", "-use_editlist", "0",
         "file:clip_01.mp4.part",
-        "-map", "[s14]", "-f", "image2", "-c:v", "mjpeg", "-frames:v", "2", "-q:v", "3",
+        "-map", "[s15]", "-f", "image2", "-c:v", "mjpeg", "-frames:v", "2", "-q:v", "3",
         "-update", "1", "file:clip_01.jpg.part",
     )
     # fmt: on

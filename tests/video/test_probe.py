@@ -62,6 +62,18 @@ def test_what_changes_the_plan_is_found(
     assert getattr(facts.video, fact) == value
 
 
+def test_the_delay_of_reordered_pictures_is_no_duration(
+    inspector: Inspector, ffmpeg: Callable[..., object], tmp_path: Path
+):
+    """FLV's header counts it; at 12 frames a second it is a sixth of a second."""
+    moving = ("-f", "lavfi", "-i", "testsrc2=size=160x90:rate=12:duration=2")
+    ffmpeg(*moving, "-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", tmp_path / "two.flv")
+
+    facts = inspector.source(tmp_path / "two.flv")
+
+    assert facts.duration_seconds == pytest.approx(2.0, abs=0.01)
+
+
 def test_a_duration_that_the_header_lacks_is_measured(inspector: Inspector, without_duration: Path):
     """Browsers record without knowing how long it will be."""
     facts = inspector.source(without_duration)

@@ -93,21 +93,6 @@ def test_a_short_file_means_that_the_source_broke_off():
     assert "up to second 11.0 of the source" in str(error)
 
 
-def test_a_header_that_counts_reordered_pictures_is_no_break():
-    """FLV's does; at 12 frames a second it is a fifth of a second too long."""
-    planned = replace(PLANNED, duration_seconds=1.417, frame_rate=Fraction(12), has_audio=False)
-    found = replace(
-        FOUND,
-        duration_seconds=1.2,
-        frame_count=14,
-        frame_rate=Fraction(12),
-        audio_codec=None,
-        longest_keyframe_gap_seconds=1.0,
-    )
-
-    assert output_error(planned, found) is None
-
-
 def test_the_meter_is_read():
     """The summary's lines, and no others."""
     lines = ["[info] Summary:", "    I:         -21.8 LUFS", "    Peak:      -20.7 dBFS"]

@@ -156,7 +156,9 @@ def _duration(path: str, container: Any, video: Any) -> float:
     if video is not None and video.duration:
         return float(video.duration * video.time_base)
     if container.duration:
-        return container.duration / av.time_base
+        # FLV counts from nought, though its first picture comes later when pictures are reordered.
+        unused = max(0, container.start_time or 0) if container.format.name == "flv" else 0
+        return (container.duration - unused) / av.time_base
     return _measured_duration(path, 0 if video is None else video.index)
 
 

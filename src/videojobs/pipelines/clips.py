@@ -289,7 +289,10 @@ def _branches(
         options=_encoder(output, settings, frame),
         has_audio=output.has_audio,
     )
-    return clip, poster_branch(_poster(output), at_seconds=_poster_seconds(output))
+    still = poster_branch(
+        _poster(output), at_seconds=_poster_seconds(output), end_seconds=output.duration_seconds
+    )
+    return clip, still
 
 
 def _sound(output: PlannedOutput, settings: ProcessingSettings) -> tuple[Filter, ...]:

@@ -366,7 +366,10 @@ def _branches(plan: _Ladder, outputs: tuple[PlannedOutput, ...]) -> tuple[Branch
         for place, (rung, output) in enumerate(zip(plan.rungs, videos, strict=True))
     ]
     # The poster taps the largest picture, so it comes before the first reduction.
-    return (rungs[0], poster_branch(poster, at_seconds=_poster_moment(plan)), *rungs[1:])
+    still = poster_branch(
+        poster, at_seconds=_poster_moment(plan), end_seconds=plan.duration_seconds
+    )
+    return (rungs[0], still, *rungs[1:])
 
 
 def _rung_branch(

@@ -130,9 +130,7 @@ def _video_rules(planned: PlannedOutput, found: OutputFacts) -> tuple[tuple[bool
 
 def _is_short(planned: PlannedOutput, found: OutputFacts) -> bool:
     missing = planned.duration_seconds - found.duration_seconds
-    # A header of FLV counts the delay of reordered pictures too: 1.4 s for 1.2 s at 12 a second.
-    reordered = 3 / float(planned.frame_rate or 25)
-    return missing > max(reordered, tolerated_shortage_seconds(planned.duration_seconds))
+    return missing > tolerated_shortage_seconds(planned.duration_seconds)
 
 
 def _truncated(planned: PlannedOutput, found: OutputFacts) -> ProcessingError:
