@@ -149,9 +149,11 @@ def perform(
 ) -> Outcome:
     """Do the work, and tell how it ended; nothing is raised and no file is left behind."""
     try:
-        _refuse_strangers_outputs(attempt.lease.job, tenant_of)
-        if source_policy == "own_prefix":
-            _refuse_strangers_sources(attempt.lease.job)
+        job = attempt.lease.job
+        for url in (job.source_url, job.settings.get("captions_url")):
+            _refuse_strangers_outputs(url, job, tenant_of)
+            if source_policy == "own_prefix":
+                _refuse_strangers_sources(url, job)
         return _worked(attempt, processor, storage, work_dir, segments_of)
     except ProcessingCancelledError:
         return attempt.stopped_with or Failed("cancelled", "the run was stopped", retryable=True)
@@ -162,9 +164,11 @@ def perform(
         return attempt.stopped_with or failure_of(error)
 
 
-def _refuse_strangers_outputs(job: VideoJob, tenant_of: Callable[[UUID], UUID]) -> None:
+def _refuse_strangers_outputs(
+    url: object, job: VideoJob, tenant_of: Callable[[UUID], UUID]
+) -> None:
     """Outputs lie in the storage that sources come from: one tenant's are no other's source."""
-    found = _OUTPUT_PATH.search(unquote(job.source_url or ""))
+    found = _OUTPUT_PATH.search(unquote(str(url or "")))
     if found is None:
         return
     try:
@@ -174,16 +178,16 @@ def _refuse_strangers_outputs(job: VideoJob, tenant_of: Callable[[UUID], UUID]) 
     if not is_own:
         raise ProcessingError(
             "the source is an output of a job that is not this tenant's; "
-            "give source_url the path of a video of your own",
+            "give source_url and captions_url paths of files of your own",
             code="source_refused",
         )
 
 
-def _refuse_strangers_sources(job: VideoJob) -> None:
-    if job.source_url is not None and not lies_below(job.source_url, str(job.tenant_id)):
+def _refuse_strangers_sources(url: object, job: VideoJob) -> None:
+    if url is not None and not lies_below(str(url), str(job.tenant_id)):
         raise ProcessingError(
-            "the source is not one of this tenant's; upload it below the folder that is named "
-            f"by the tenant's id, and give source_url as {job.tenant_id}/name.mp4",
+            "the source or its captions are not this tenant's; upload them below the folder that is "
+            f"named by the tenant's id, and give source_url as {job.tenant_id}/name.mp4",
             code="source_refused",
         )
 
@@ -217,6 +221,7 @@ def _worked(
             on_progress=attempt.note,
             cancel=attempt.stop,
             keeper=KeptSegments(attempt, storage, attempt.segment_jobs),
+            **_captions(settings, storage, folder / "captions", attempt.stop),
         )
         if attempt.stopped_with is not None:
             return attempt.stopped_with
@@ -237,6 +242,31 @@ def _missing_segments(plan: Plan, jobs: Sequence[VideoJob]) -> tuple[int, ...]:
             )
     made = {job.settings["only_segment"] for job in jobs if job.status is JobStatus.COMPLETED}
     return tuple(number for number in plan.segment_numbers if number not in made)
+
+
+def _captions(
+    settings: ProcessingSettings, storage: Storage, folder: Path, cancel: threading.Event
+) -> dict[str, Path]:
+    # Handed over only when there are some: a processor of your own need not know of them.
+    if settings.captions_url is None:
+        return {}
+    folder.mkdir()
+    try:
+        return {"captions": storage.fetch(settings.captions_url, folder, cancel=cancel)}
+    except ProcessingError as error:
+        if type(error) is not ProcessingError:  # a cancel, or a full disk
+            raise
+        # A storage knows the file as a source, and advises on source_url.
+        said, advised = (
+            text and text.replace("source_url", "captions_url")
+            for text in (str(error), error.advice)
+        )
+        raise ProcessingError(
+            f"the captions cannot be fetched: {said}",
+            code=error.code or "processing_failed",
+            retryable=error.retryable,
+            advice=advised,
+        ) from error
 
 
 def prefix_of(lease: Lease) -> str:

@@ -22,6 +22,12 @@ from videojobs.media.launching import isolation
 from videojobs.media.workspace import attempt_folder, sweep_stale_folders, work_root
 from videojobs.models import OutputFile
 from videojobs.pipelines.analysis import SourceAnalysis
+from videojobs.pipelines.captions import (
+    MAX_CAPTIONS_BYTES,
+    Caption,
+    bad_captions,
+    read_captions,
+)
 from videojobs.pipelines.choosing import ChosenClip, ClipChooser, choose_clips
 from videojobs.pipelines.clips import plan_clips
 from videojobs.pipelines.plan import SOURCE_NAME, Machine, Plan
@@ -33,6 +39,8 @@ from videojobs.storage.local import move_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
+
+    from videojobs.pipelines.verification import OutputFacts
 
 logger = logging.getLogger("videojobs.worker")
 ResultT = TypeVar("ResultT")
@@ -185,6 +193,7 @@ class VideoProcessor:
         on_progress: Callable[[Progress], None] | None = None,
         cancel: threading.Event | None = None,
         keeper: SegmentKeeper | None = None,
+        captions: str | Path | None = None,
     ) -> ProcessingResult:
         """All planned files are in *output_dir*, verified; or an error is raised and none is.
 
@@ -192,6 +201,8 @@ class VideoProcessor:
         raises ends the work and is raised here. Setting *cancel* ends ffmpeg within 2 seconds.
         Files of the same names are replaced. A *keeper* keeps the segments of long films, and gives
         back those that an earlier call with the same source and settings had finished.
+        *captions* is an SRT or WebVTT file in the source's time; the settings' `captions_mode` says
+        what becomes of it.
 
         Raises:
             ProcessingError: See its `code`, `retryable` and `advice`.
@@ -202,6 +213,7 @@ class VideoProcessor:
         report = on_progress or _ignore
         should_stop = (cancel or threading.Event()).is_set
         report(Progress(percent=0, stage="probing"))
+        given_captions = () if captions is None else _read_captions(Path(captions))
         root = work_root(self._work_dir)
         sweep_stale_folders(root)
         with (
@@ -212,7 +224,11 @@ class VideoProcessor:
             (folder / SOURCE_NAME).symlink_to(_existing(source))
             facts = inspector.source(folder / SOURCE_NAME)
             plan, percent = self._prepared(
-                facts, settings, folder, should_stop=should_stop, report=report
+                replace(facts, captions=given_captions),
+                settings,
+                folder,
+                should_stop=should_stop,
+                report=report,
             )
             execution = Execution(
                 plan,
@@ -382,6 +398,17 @@ def _existing(source: str | Path) -> Path:
     return path
 
 
+def _read_captions(path: Path) -> tuple[Caption, ...]:
+    if path.exists() and not path.is_file():  # a pipe would never end
+        raise bad_captions("what is there is no file")
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_CAPTIONS_BYTES + 1)
+    except OSError as error:
+        raise bad_captions(f"there is no file that can be read ({error.strerror})") from error
+    return read_captions(data)
+
+
 @contextlib.contextmanager
 def _folder_for_outputs(output_dir: Path) -> Generator[None]:
     """The folder is there, and after a failure it is as it was: made now, since encoding takes long."""
@@ -425,26 +452,33 @@ def _unwritable(output_dir: Path, error: OSError) -> ProcessingError:
 
 
 def _output_file(made: MadeOutput) -> OutputFile:
-    planned, facts, loudness = made.planned, made.facts, made.loudness
-    return OutputFile(
+    planned = made.planned
+    file = OutputFile(
         path=planned.file_name,
         kind=planned.kind,
         name=planned.name,
-        size_bytes=facts.size_bytes,
-        duration_seconds=round(facts.duration_seconds, 3) or None,
-        width=facts.width,
-        height=facts.height,
-        frame_rate=round(float(facts.frame_rate), 3) if facts.frame_rate else None,
-        video_codec=facts.video_codec,
-        audio_codec=facts.audio_codec,
-        bitrate_kbps=facts.bitrate_kbps,
-        loudness_lufs=loudness.integrated_lufs if loudness else None,
+        size_bytes=made.size_bytes,
         sha256=made.sha256,
         source_start_seconds=planned.source_start_seconds,
         source_end_seconds=planned.source_end_seconds,
         score=planned.score,
         reason=planned.reason,
     )
+    return file if made.facts is None else file.model_copy(update=_media_facts(made, made.facts))
+
+
+def _media_facts(made: MadeOutput, facts: OutputFacts) -> dict[str, object]:
+    loudness = made.loudness
+    return {
+        "duration_seconds": round(facts.duration_seconds, 3) or None,
+        "width": facts.width,
+        "height": facts.height,
+        "frame_rate": round(float(facts.frame_rate), 3) if facts.frame_rate else None,
+        "video_codec": facts.video_codec,
+        "audio_codec": facts.audio_codec,
+        "bitrate_kbps": facts.bitrate_kbps,
+        "loudness_lufs": loudness.integrated_lufs if loudness else None,
+    }
 
 
 __all__ = [

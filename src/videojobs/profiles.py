@@ -17,13 +17,28 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SafeZone:
+    """Where a platform's own buttons and texts do not lie, in pixels of a 1080 x 1920 frame."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformProfile:
-    """What a short-form platform takes, and what we aim at within it."""
+    """What a short-form platform takes, and what we aim at within it.
+
+    All of them take, and recommend, an MP4 with H.264 High in 4:2:0 and AAC-LC.
+    """
 
     name: str
     width: int
     """Pixels of the upright frame."""
     height: int
+    takes_lying: bool = True
+    """Whether a frame may be wider than high."""
     min_frame_rate: int
     """Frames a second; slower sources have their frames repeated."""
     max_frame_rate: int
@@ -34,10 +49,21 @@ class PlatformProfile:
     max_size_bytes: int | None
     max_video_bitrate_kbps: int
     """The ceiling of the capped CRF encode, at 1080 x 1920."""
+    video_codec: str = "h264"
+    h264_profile: str = "high"
+    max_h264_level: str = "4.2"
+    """What Apple's HLS specification allows, and phones decode: 1080 x 1920 at 60. Lower where less
+    will do."""
+    pixel_format: str = "yuv420p"
+    audio_codec: str = "aac"
+    audio_sample_rate: int = 48_000
+    audio_channels: int = 2
     audio_bitrate_kbps: int
     loudness_lufs: float
     """Integrated loudness by EBU R 128. A convention: no platform publishes one."""
     true_peak_dbtp: float
+    safe_zone: SafeZone
+    """Where captions may stand. A convention: measured on the apps by others, not published."""
     as_of: date
     sources: tuple[str, ...]
 
@@ -73,6 +99,10 @@ class Enhancement:
     """Measure, gain, limiter: 1.04. One-pass loudnorm is free and crushes 15 LU to 2."""
     enrich_colour: bool
     """A little more contrast and saturation: 0.98."""
+    correct_exposure: bool
+    """Dark and pale clips become a little lighter and darker, by what their keyframes show."""
+    denoise_sound: bool
+    """afftdn, for the hiss of a room or a cheap microphone."""
     cost: float
 
 
@@ -89,6 +119,9 @@ class Rendition:
 
 _MEGABYTE = 1_000_000
 
+#: Free of the name and caption below, the buttons on the right and the tabs above.
+_CAPTION_BOX = SafeZone(left=120, top=250, right=910, bottom=1480)
+
 _TIKTOK = PlatformProfile(
     name="TikTok",
     width=1080,
@@ -103,8 +136,12 @@ _TIKTOK = PlatformProfile(
     audio_bitrate_kbps=192,
     loudness_lufs=-14.0,
     true_peak_dbtp=-1.5,
+    safe_zone=_CAPTION_BOX,
     as_of=date(2026, 11, 21),
-    sources=("https://developers.tiktok.com/doc/content-posting-api-media-transfer-guide",),
+    sources=(
+        "https://developers.tiktok.com/doc/content-posting-api-media-transfer-guide",
+        "https://socaptions.com/blog/tiktok-safe-zones-2026",
+    ),
 )
 
 _INSTAGRAM = PlatformProfile(
@@ -122,6 +159,7 @@ _INSTAGRAM = PlatformProfile(
     audio_bitrate_kbps=128,
     loudness_lufs=-14.0,
     true_peak_dbtp=-1.5,
+    safe_zone=_CAPTION_BOX,
     as_of=date(2026, 11, 21),
     sources=(
         "https://developers.facebook.com/docs/instagram-api/reference/ig-user/media",
@@ -133,6 +171,8 @@ _YOUTUBE_SHORTS = PlatformProfile(
     name="YouTube Shorts",
     width=1080,
     height=1920,
+    # Wider than high, it would be an ordinary video.
+    takes_lying=False,
     min_frame_rate=23,
     max_frame_rate=60,
     # "Closed GOP of half the frame rate".
@@ -144,6 +184,7 @@ _YOUTUBE_SHORTS = PlatformProfile(
     audio_bitrate_kbps=384,
     loudness_lufs=-14.0,
     true_peak_dbtp=-1.5,
+    safe_zone=_CAPTION_BOX,
     as_of=date(2026, 11, 21),
     sources=("https://support.google.com/youtube/answer/1722171",),
 )
@@ -163,6 +204,7 @@ _ANY = PlatformProfile(
     audio_bitrate_kbps=160,
     loudness_lufs=-14.0,
     true_peak_dbtp=-1.5,
+    safe_zone=_CAPTION_BOX,
     as_of=date(2026, 11, 21),
     sources=(),
 )
@@ -213,6 +255,8 @@ ENHANCEMENTS: Mapping[EnhancementLevel, Enhancement] = MappingProxyType(
             sharpen=False,
             normalise_loudness=False,
             enrich_colour=False,
+            correct_exposure=False,
+            denoise_sound=False,
             cost=1.0,
         ),
         EnhancementLevel.BASIC: Enhancement(
@@ -221,6 +265,8 @@ ENHANCEMENTS: Mapping[EnhancementLevel, Enhancement] = MappingProxyType(
             sharpen=True,
             normalise_loudness=True,
             enrich_colour=False,
+            correct_exposure=False,
+            denoise_sound=False,
             cost=1.05,
         ),
         EnhancementLevel.ADVANCED: Enhancement(
@@ -229,7 +275,9 @@ ENHANCEMENTS: Mapping[EnhancementLevel, Enhancement] = MappingProxyType(
             sharpen=True,
             normalise_loudness=True,
             enrich_colour=True,
-            cost=1.1,
+            correct_exposure=True,
+            denoise_sound=True,
+            cost=1.15,
         ),
     }
 )

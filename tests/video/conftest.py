@@ -28,6 +28,12 @@ HALVES = (
 # Each second is three shades lighter than the one before; black is 16.
 CLOCK = ("-f", "lavfi", "-i", "color=black:size=90x160:rate=10:duration=60,"
          "geq=lum='16+3*floor(T)':cb=128:cr=128")  # fmt: skip
+# A white square of 30 pixels crosses the dark; and one that goes up and down, on the left, and
+# from frame 61 on the right.
+DARK = "color=0x202020:size=320x180:rate=30:duration=4[dark];color=white:size=30x30:rate=30:duration=4[box]"
+CROSSING = ("-f", "lavfi", "-i", f"{DARK};[dark][box]overlay=x=20+45*t:y=70")
+TWO_SHOTS = ("-f", "lavfi", "-i", f"{DARK};[dark]drawbox=c=0x606060:t=fill:enable=gt(n\\,60)[shots];"
+             "[shots][box]overlay=x='if(gt(n,61),260,20)':y='70+20*sin(6*t)'")  # fmt: skip
 SPARSE_KEYS = ("-c:v", "libx264", "-preset", "ultrafast", "-g", "100", "-sc_threshold", "0")
 FAST = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "30")
 PQ = "log-level=error:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc"
@@ -67,6 +73,17 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "clock.mpg": (*CLOCK, *SPARSE_KEYS, "-f", "vob"),
     "clock.avi": (*CLOCK, "-c:v", "mpeg4", "-g", "100", "-q:v", "2"),
     "slow.mp4": ("-f", "lavfi", "-i", "testsrc2=size=320x180:rate=20:duration=2", *FAST),
+    "crossing.mp4": (*CROSSING, *FAST),
+    "two_shots.mp4": (*TWO_SHOTS, *FAST),
+    "upright_red.mp4": ("-f", "lavfi", "-i", "color=red:size=90x160:rate=30:duration=4", *FAST),
+    "dusk.mp4": ("-f", "lavfi", "-i", "color=0x282828:size=320x180:rate=30:duration=4", *FAST),
+    "two_tracks.mkv": (*PICTURE, "-f", "lavfi", "-i", "anullsrc=d=4", *VOICE, "-map", "0", "-map", "1",
+                       "-map", "2", *FAST, "-c:a", "aac", "-disposition:a:0", "0",
+                       "-disposition:a:1", "default"),
+    "bars.mp4": ("-f", "lavfi", "-i", "smptebars=size=180x320:rate=30:duration=4", *VOICE, *FAST,
+                 "-c:a", "aac"),
+    "noise.mp4": ("-f", "lavfi", "-i", "color=gray:size=180x320:rate=30:duration=4,noise=alls=90:allf=t",
+                  *FAST, "-crf", "10"),
     "mute.mp4": (*PICTURE, "-f", "lavfi", "-i", "anullsrc=d=4", *FAST, "-c:a", "aac"),
     "story.mp4": (*STORY_PICTURE, *STORY_SOUND, *FAST, "-c:a", "aac"),
     "story_mute.mp4": (*STORY_PICTURE, *FAST),

@@ -71,7 +71,7 @@ def test_one_clip_is_one_ffmpeg_run(facts: SourceFacts):
         "[s14]format=pix_fmts=yuvj420p[s15]",
         "-map", "[s6]", "-map", "[s10]",
         "-f", "mp4", "-b:a", "160k", "-bf", "2", "-bufsize", "24000k", "-c:a", "aac",
-        "-c:v", "libx264", "-crf", "22", "-flags:v", "+cgop", "-g", "60",
+        "-c:v", "libx264", "-crf", "22", "-flags:v", "+cgop", "-g", "60", "-level:v", "4.0",
         "-map_chapters", "-1", "-map_metadata", "-1", "-maxrate", "12000k",
         "-movflags", "+faststart+negative_cts_offsets", "-pix_fmt", "yuv420p",
         "-preset", "veryfast", "-profile:v", "high", "-t", "10.0", "-use_editlist", "0",

@@ -134,6 +134,20 @@ def test_verified_files_that_are_not_published_stand_at_99(facts: SourceFacts):
     assert (tracker.finished(6.0).percent, tracker.finished(6.0).stage) == (100, "done")
 
 
+def test_looking_for_the_subject_counts_for_an_eighth(facts: SourceFacts):
+    """12 % of a run, and encoding goes on from there."""
+    settings = ProcessingSettings(clip_count=1, clip_seconds=10, framing="follow")
+    plan = plan_clips(facts, settings, machine=Machine(cores=2), limits=SourceLimits())
+    tracker = ProgressTracker(plan, started_at=0.0)
+
+    tracker.watched(plan.runs[0])
+    before = tracker.now(1.0).percent
+    tracker.encoded(plan.runs[0], {"clip_01": 0.1})
+
+    assert before == 12
+    assert before <= tracker.now(1.0).percent <= 14
+
+
 def test_measuring_loudness_counts_for_little(facts: SourceFacts):
     """4 % of a run, as measured."""
     plan = two_clips(facts, "basic")

@@ -16,21 +16,23 @@ from videojobs.storage import LocalStorage
 USER = UUID("aaaaaaaa-0000-4000-8000-000000000001")
 
 
+def ffmpeg(*arguments: str | Path) -> None:
+    command = (find_ffmpeg(), "-hide_banner", "-loglevel", "error", "-nostdin")
+    subprocess.run([*command, *map(str, arguments)], check=True)
+
+
 @pytest.fixture(scope="session")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``short.mp4`` (4 s) and ``long.mp4`` (ten minutes, so that it never ends)."""
+    """A folder with ``short.mp4`` (4 s), ``film.mp4`` (150 s) and ``long.mp4`` (ten minutes, which never end)."""
     folder = tmp_path_factory.mktemp("videos")
-    for name, seconds in (("short", 4), ("long", 600)):
-        subprocess.run(
-            [
-                *(find_ffmpeg(), "-hide_banner", "-loglevel", "error", "-nostdin"),
-                *("-f", "lavfi", "-i", f"testsrc2=size=320x180:rate=10:duration={seconds}"),
-                *("-f", "lavfi", "-i", f"sine=frequency=440:duration={seconds}"),
-                *("-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac"),
-                str(folder / f"{name}.mp4"),
-            ],
-            check=True,
+    for name, seconds in (("short", 4), ("film", 150), ("minute", 60)):
+        ffmpeg(
+            *("-f", "lavfi", "-i", f"testsrc2=size=320x180:rate=10:duration={seconds}"),
+            *("-f", "lavfi", "-i", f"sine=frequency=440:duration={seconds}"),
+            *("-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac", folder / f"{name}.mp4"),
         )
+    minute = (folder / "minute.mp4").rename(tmp_path_factory.mktemp("parts") / "minute.mp4")
+    ffmpeg("-stream_loop", "9", "-i", minute, "-c", "copy", folder / "long.mp4")
     return folder
 
 

@@ -19,8 +19,8 @@ from videojobs.processor import VideoProcessor
 from videojobs.storage import LocalStorage
 from videojobs.worker import Worker
 
-SETTINGS = {"segment_seconds": 120, "fan_out": True}
-FILM = {"pipeline": "renditions", "source_url": "long.mp4", "settings": SETTINGS}
+SETTINGS = {"segment_seconds": 30, "fan_out": True}
+FILM = {"pipeline": "renditions", "source_url": "film.mp4", "settings": SETTINGS}
 
 
 @contextlib.contextmanager
@@ -76,7 +76,7 @@ def test_two_workers_share_one_film(manager, storage, storage_dir, create, datab
     assert len(claims) == 5
     assert len({worker for _, worker in claims}) == 2
     (video,) = (output for output in job.output_files if output.kind == "video")
-    assert frames(storage_dir / video.path) == 6000
+    assert frames(storage_dir / video.path) == 1500
     assert segments(manager, job_id) == []
     assert [path.name for path in storage_dir.iterdir() if path.is_dir()] == [str(job_id)]
 
@@ -197,8 +197,8 @@ def test_a_segment_beyond_the_end_is_refused(manager, storage, create, number: i
     """The job says how many there are."""
     job_id = create(
         pipeline="renditions",
-        source_url="long.mp4",
-        settings={"segment_seconds": 120, "only_segment": number},
+        source_url="film.mp4",
+        settings={"segment_seconds": 30, "only_segment": number},
     )
 
     Worker(manager, storage=storage).run(until_idle=True)

@@ -235,6 +235,40 @@ def test_a_worker_may_insist_on_tenants_own_sources(
     assert str(open_storage(None, replace(settings, storage=None))) != str(storage_dir)
 
 
+def test_tenants_own_captions_too(database: str, work_dir: Path, storage_dir: Path):
+    """With ``own_prefix``, the text of a file beside the tenant's folder is nobody's to ask for."""
+    settings = Settings(work_dir=work_dir, source_policy="own_prefix", storage=storage_dir.as_uri())
+    (storage_dir / str(USER)).mkdir()
+    (storage_dir / "short.mp4").rename(storage_dir / str(USER) / "short.mp4")
+    (storage_dir / "theirs.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nSecret\n")
+    with VideoJobManager.from_url(database, settings=settings) as manager:
+        job_id = manager.create_job(
+            user_id=USER,
+            source_url=f"{USER}/short.mp4",
+            settings={"captions_url": "theirs.srt", "captions_mode": "sidecar"},
+        ).id
+
+        Worker(manager).run(until_idle=True)
+
+        assert manager.get_job(job_id).error_code == "source_refused"
+
+
+def test_captions_come_from_a_remote_storage(
+    manager: VideoJobManager, place: Place, create, tmp_path: Path
+):
+    """They are fetched beside the source, not over it, and each clip's own is stored with it."""
+    (tmp_path / "talk.vtt").write_text("WEBVTT\n\n00:00.000 --> 00:09.000\nHello\n")
+    stored = place.storage.publish({"talk.vtt": tmp_path / "talk.vtt"}, "captions")
+    job_id = create(settings={"captions_url": stored["talk.vtt"], "captions_mode": "sidecar"})
+
+    Worker(manager, storage=place.storage).run(until_idle=True)
+
+    job = manager.get_job(job_id)
+    kinds = [output.kind for output in job.output_files]
+    assert kinds == ["video", "poster", "captions"], job.error_message
+    assert b"Hello" in place.read(f"{job_id}/1/clip_01.vtt")
+
+
 def test_the_command_takes_a_storage(
     manager: VideoJobManager, database: str, storage_dir: Path, create, monkeypatch
 ):

@@ -584,6 +584,54 @@ def test_another_tenants_output_is_no_source(manager, storage, create, stranger,
     assert manager.get_job(own).status is JobStatus.COMPLETED
 
 
+def test_another_tenants_output_is_no_captions_file(manager, storage, create, stranger):
+    """A sidecar of theirs is theirs, as a clip is."""
+    theirs = create()
+    Worker(manager, storage=storage).run(until_idle=True)
+    job_id = create(user_id=stranger, settings={"captions_url": f"{theirs}/1/clip_01.vtt"})
+
+    Worker(manager, storage=storage).run(until_idle=True)
+
+    assert manager.get_job(job_id).error_code == "source_refused"
+
+
+def test_captions_come_from_the_storage(manager, storage, storage_dir, create):
+    """The worker fetches them, and stores each clip's own beside it."""
+    (storage_dir / "talk.srt").write_text("1\n00:00:00,000 --> 00:00:09,000\nHello\n")
+    job_id = create(settings={"captions_url": "talk.srt", "captions_mode": "sidecar"})
+
+    Worker(manager, storage=storage).run(until_idle=True)
+
+    job = manager.get_job(job_id)
+    assert [output.kind for output in job.output_files] == ["video", "poster", "captions"]
+    assert "Hello" in (storage_dir / f"{job_id}/1/clip_01.vtt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [("gone.srt", "missing_source"), ("../secret", "source_refused"), ("short.mp4", "bad_captions"),
+     (7, "invalid_settings")],
+)  # fmt: skip
+def test_captions_that_cannot_be_used_fail_the_job(manager, storage, create, url, code):
+    """For good, and with a code that tells why."""
+    job_id = create(settings={"captions_url": url})
+
+    Worker(manager, storage=storage).run(until_idle=True)
+
+    assert manager.get_job(job_id).error_code == code
+
+
+def test_what_is_said_of_captions_that_are_not_there(manager, storage, create):
+    """It names them and their setting, not the source that is there."""
+    job_id = create(settings={"captions_url": "gone.srt"})
+
+    Worker(manager, storage=storage).run(until_idle=True)
+
+    said = str(manager.get_job(job_id).error_message)
+    assert said.startswith("the captions cannot be fetched: there is no source at 'gone.srt'.")
+    assert "Check captions_url" in said
+
+
 def test_warnings_are_part_of_the_history(manager, storage, create):
     """Fewer clips than asked for: the completed event says so."""
     job_id = create(clip_count=20)

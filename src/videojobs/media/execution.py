@@ -8,11 +8,13 @@ import logging
 import threading
 import time
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from videojobs.errors import ProcessingCancelledError, ProcessingError
 from videojobs.media.runner import RunLimits, RunReport, run_ffmpeg
+from videojobs.media.watching import seen_in
+from videojobs.pipelines.captions import font_error, glyph_warning
 from videojobs.pipelines.failures import StopReason, damage_error, run_error
 from videojobs.pipelines.graphs import SourceInput, measure_arguments
 from videojobs.pipelines.loudness import (
@@ -24,7 +26,15 @@ from videojobs.pipelines.loudness import (
     needs_another_look,
     read_loudness,
 )
-from videojobs.pipelines.plan import LoudnessGoal, Plan, PlannedOutput, PlannedRun, with_gain
+from videojobs.pipelines.plan import (
+    Findings,
+    LoudnessGoal,
+    Plan,
+    PlannedOutput,
+    PlannedRun,
+    Watch,
+    with_findings,
+)
 from videojobs.pipelines.progress import (
     PROBED_PERCENT,
     Progress,
@@ -48,7 +58,9 @@ class MadeOutput:
 
     planned: PlannedOutput
     path: Path
-    facts: OutputFacts
+    size_bytes: int
+    facts: OutputFacts | None
+    """``None`` for captions, which nothing is to be found out about."""
     sha256: str
     loudness: Loudness | None
 
@@ -143,14 +155,15 @@ class Execution:
         return made
 
     def _make(self, run: PlannedRun) -> tuple[MadeOutput, ...]:
-        for each in run.lists:
-            (self._folder / each.file_name).write_text(each.text)
-        gain_db = self._measured_gain(run, run.loudness) if run.loudness else 0.0
-        report = self._encode(run, run.arguments, gain_db)
+        for each in (*run.lists, *run.files):
+            (self._folder / each.file_name).write_text(each.text, encoding="utf-8")
+        findings = self._findings(run)
+        report = self._encode(run, run.arguments, findings)
         if report.damaged_frames and run.arguments_from_start:
-            report = self._encode(run, run.arguments_from_start, gain_db)
+            report = self._encode(run, run.arguments_from_start, findings)
         self._judge_damage(run, report)
-        return tuple(self._verified(run, output, gain_db) for output in run.outputs)
+        self._judge_captions(run, report)
+        return tuple(self._verified(run, output, findings.gain_db) for output in run.outputs)
 
     def _restored(self, run: PlannedRun) -> tuple[MadeOutput, ...]:
         """The segment of an earlier attempt, if it was kept and is all that it should be."""
@@ -178,19 +191,39 @@ class Execution:
     def _files(self, run: PlannedRun) -> dict[str, Path]:
         return {output.file_name: self._folder / output.part_name for output in run.outputs}
 
-    def _encode(self, run: PlannedRun, arguments: tuple[str, ...], gain_db: float) -> RunReport:
+    def _findings(self, run: PlannedRun) -> Findings:
+        """What is measured before the run."""
+        watched = Findings()
+        if run.watch is not None:
+            watched = self._watched(run, run.watch)
+        gain_db = self._measured_gain(run, run.loudness) if run.loudness else 0.0
+        return replace(watched, gain_db=gain_db)
+
+    def _watched(self, run: PlannedRun, watch: Watch) -> Findings:
+        report = self._run(run.name, watch.arguments, limits=_limits(run))
+        if report.damaged_frames and watch.arguments_from_start:
+            if watch.cuts_name:  # without a cut, it would not be written anew
+                (self._folder / watch.cuts_name).unlink(missing_ok=True)
+            self._run(run.name, watch.arguments_from_start, limits=_limits(run))
+        found = seen_in(self._folder, watch, run.outputs[0])
+        self._advance(lambda: self._tracker.watched(run))
+        return found
+
+    def _encode(self, run: PlannedRun, arguments: tuple[str, ...], findings: Findings) -> RunReport:
         return self._run(
             run.name,
-            with_gain(arguments, gain_db),
+            with_findings(arguments, findings),
             limits=_limits(run),
             on_block=lambda block: self._encoded(run, block),
         )
 
     def _measured_gain(self, run: PlannedRun, goal: LoudnessGoal) -> float:
-        measured = self._measure(run.name, with_gain(goal.arguments, 0.0), _limits(run))
+        measured = self._measure(run.name, with_findings(goal.arguments, Findings()), _limits(run))
         gain_db = first_gain(measured, goal)
         if needs_another_look(measured, goal, gain_db):
-            limited = self._measure(run.name, with_gain(goal.arguments, gain_db), _limits(run))
+            limited = self._measure(
+                run.name, with_findings(goal.arguments, Findings(gain_db=gain_db)), _limits(run)
+            )
             gain_db = corrected_gain(gain_db, limited, goal)
         self._advance(lambda: self._tracker.measured(run))
         return gain_db
@@ -228,6 +261,9 @@ class Execution:
 
     def _verified(self, run: PlannedRun, output: PlannedOutput, gain_db: float) -> MadeOutput:
         path = self._folder / output.part_name
+        if output.text is not None:
+            path.write_text(output.text, encoding="utf-8")
+            return _made(output, path)
         if not path.exists():
             raise ProcessingError(
                 f"ffmpeg ended well but did not write {output.file_name}. Try again",
@@ -235,16 +271,12 @@ class Execution:
                 retryable=True,
             )
         decode_seconds = output.duration_seconds if is_decoded_whole(output) else None
-        facts = self._inspector.output(path, output.kind, decode_seconds=decode_seconds)
+        kind = "poster" if output.kind == "poster" else "video"
+        facts = self._inspector.output(path, kind, decode_seconds=decode_seconds)
         if error := output_error(output, facts):
             raise error
-        return MadeOutput(
-            planned=output,
-            path=path,
-            facts=facts,
-            sha256=_sha256(path),
-            loudness=self._achieved(output, run.loudness, gain_db) if run.loudness else None,
-        )
+        loudness = self._achieved(output, run.loudness, gain_db) if run.loudness else None
+        return _made(output, path, facts=facts, loudness=loudness)
 
     def _achieved(
         self, output: PlannedOutput, goal: LoudnessGoal, gain_db: float
@@ -294,6 +326,12 @@ class Execution:
                 "show errors"
             )
 
+    def _judge_captions(self, run: PlannedRun, report: RunReport) -> None:
+        if error := font_error(run.name, report.stderr):
+            raise error
+        if warning := glyph_warning(run.name, report.stderr):
+            self._warn(warning)
+
     def _warn(self, warning: str) -> None:
         with self._lock:
             self._warnings.append(warning)
@@ -304,6 +342,23 @@ class Execution:
     def _late_cancel(self) -> StopReason | None:
         # Somebody's Ctrl-C reaches ffmpeg and us; we are asked which of the two it was.
         return StopReason.CANCELLED if self._must_stop() else None
+
+
+def _made(
+    output: PlannedOutput,
+    path: Path,
+    *,
+    facts: OutputFacts | None = None,
+    loudness: Loudness | None = None,
+) -> MadeOutput:
+    return MadeOutput(
+        planned=output,
+        path=path,
+        size_bytes=path.stat().st_size,
+        facts=facts,
+        sha256=_sha256(path),
+        loudness=loudness,
+    )
 
 
 def _results(

@@ -5,25 +5,39 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from videojobs.pipelines.captions import (
+    burnt_captions,
+    caption_box,
+    captions_within,
+    sidecar_captions,
+)
 from videojobs.pipelines.choosing import ChosenClip, ClipChooser, choose_clips, clips_to_make
 from videojobs.pipelines.encoding import (
     aac_options,
+    captioned,
     cropped,
     denoised,
+    followed,
     improved,
     mp4_options,
+    noted_cuts,
+    on_blurred_self,
     output_rate,
     prepared_picture,
     prepared_sound,
+    sampled,
     scaled_to_standard_colours,
+    shrunk_to_grey,
     trimmed_picture,
     trimmed_sound,
 )
-from videojobs.pipelines.framing import centre_crop, clip_size
+from videojobs.pipelines.following import LONG_SIDE, SAMPLES_PER_SECOND
+from videojobs.pipelines.framing import centre_crop, clip_size, covers, fitted_size, free_span
 from videojobs.pipelines.graphs import (
     Branch,
     Filter,
     SourceInput,
+    Step,
     encode_arguments,
     measure_arguments,
 )
@@ -33,10 +47,14 @@ from videojobs.pipelines.plan import (
     Plan,
     PlannedOutput,
     PlannedRun,
+    Span,
+    TextFile,
+    Watch,
     runs_at_once,
 )
 from videojobs.pipelines.posters import poster_branch
 from videojobs.pipelines.segments import LEAD_SECONDS
+from videojobs.pipelines.settings import CaptionsMode, Framing
 from videojobs.pipelines.source import SourceFacts, SourceLimits, VideoFacts, can_seek, usable_video
 from videojobs.pipelines.warnings import source_warnings
 from videojobs.profiles import ENHANCEMENTS, PRESETS
@@ -60,6 +78,10 @@ class _ClipFrame:
     rate: Fraction
     threads: int | None
     has_tone_mapping: bool
+    blurred_size: tuple[int, int] | None
+    """Of the whole picture before itself blurred; ``None`` when a part of it is cut out."""
+    span: Span | None
+    """Where the cut-out can move, when it is to follow the subject."""
 
 
 def plan_clips(
@@ -94,6 +116,7 @@ def plan_clips(
             *_count_warnings(len(windows), facts, settings, chooser),
             *_picture_warnings(facts, analysis),
             *_rate_warnings(video, frame, settings),
+            *_level_warnings(frame, settings),
             *source_warnings(facts, video, settings, machine),
         ),
         clips=windows,
@@ -139,19 +162,42 @@ def _rate_warnings(
     )
 
 
+def _level_warnings(frame: _ClipFrame, settings: ProcessingSettings) -> tuple[str, ...]:
+    options = _encoder_options(frame, settings, duration_seconds=1.0)
+    level, most = str(options["level:v"]), settings.platform.max_h264_level
+    if float(level) <= float(most):
+        return ()
+    return (
+        f"{frame.width}x{frame.height} at {float(frame.rate):g} frames a second needs H.264 level "
+        f"{level}; phones and {settings.platform.name} are sure to take up to {most}",
+    )
+
+
 def _clip_frame(
     video: VideoFacts, settings: ProcessingSettings, machine: Machine, concurrency: int
 ) -> _ClipFrame:
-    profile, preset = settings.platform, PRESETS[settings.quality_preset]
-    width, height = clip_size(profile, preset.short_side)
+    profile = settings.platform
+    width, height = _frame_size(settings)
+    crop = centre_crop(video, width=width, height=height)
+    fitted = fitted_size(video, width=width, height=height)
+    is_blurred = settings.framing is Framing.BLUR and not covers(fitted, width=width, height=height)
     return _ClipFrame(
         video=video,
-        width=settings.clip_width or width,
-        height=settings.clip_height or height,
+        width=width,
+        height=height,
+        blurred_size=fitted if is_blurred else None,
+        span=free_span(video, crop) if settings.framing is Framing.FOLLOW else None,
         rate=output_rate(video, lowest=profile.min_frame_rate, highest=profile.max_frame_rate),
         threads=max(1, machine.cores // concurrency) if concurrency > 1 else None,
         has_tone_mapping=machine.has_tone_mapping,
     )
+
+
+def _frame_size(settings: ProcessingSettings) -> tuple[int, int]:
+    if settings.clip_width is not None and settings.clip_height is not None:
+        return settings.clip_width, settings.clip_height
+    short_side = PRESETS[settings.quality_preset].short_side
+    return clip_size(settings.platform, short_side, settings.aspect_ratio.sides)
 
 
 def _clip_run(
@@ -163,14 +209,21 @@ def _clip_run(
 ) -> PlannedRun:
     source = _input(window, facts, frame)
     output = _output(name, window, facts, settings, frame)
+    burnt, sidecars = _captions(name, window, facts, settings, frame)
+    picture = (*_picture(settings, frame), *(captioned(file.file_name) for file in burnt))
+    lead_seconds = _lead(source, facts)
     return PlannedRun(
         name=name,
-        arguments=_seeking_arguments(source, output, facts, settings, frame),
-        arguments_from_start=_arguments_from_start(source, output, settings, frame),
-        outputs=(output, _poster(output)),
+        arguments=_arguments(source, output, settings, frame, picture, lead_seconds),
+        arguments_from_start=None
+        if source.start_seconds is None
+        else _arguments(source, output, settings, frame, picture, source.start_seconds),
+        outputs=(output, _poster(output), *sidecars),
         duration_seconds=window.duration_seconds,
         cost_seconds=_cost(window, settings, frame),
         loudness=_loudness(source, settings) if output.has_audio else None,
+        watch=_watch(name, source, settings, frame, lead_seconds),
+        files=burnt,
     )
 
 
@@ -224,59 +277,128 @@ def _poster_seconds(video: PlannedOutput) -> float:
     return round(video.duration_seconds / 3, 3)
 
 
-def _encode_arguments(
-    source: SourceInput, output: PlannedOutput, settings: ProcessingSettings, frame: _ClipFrame
+def _arguments(
+    source: SourceInput,
+    output: PlannedOutput,
+    settings: ProcessingSettings,
+    frame: _ClipFrame,
+    picture: tuple[Step, ...],
+    lead_seconds: float | None,
 ) -> tuple[str, ...]:
+    """The clip, read from so much earlier on and cut exactly once it is decoded."""
+    trim = () if lead_seconds is None else trimmed_picture(lead_seconds)
+    trim_sound = () if lead_seconds is None else trimmed_sound(lead_seconds)
     return encode_arguments(
-        source,
-        video=_picture(settings, frame),
-        audio=_sound(output, settings),
+        _earlier(source, lead_seconds),
+        video=(*trim, *picture),
+        audio=(*trim_sound, *_sound(output, settings)),
         branches=_branches(output, settings, frame),
     )
 
 
-def _arguments_from_start(
-    source: SourceInput, output: PlannedOutput, settings: ProcessingSettings, frame: _ClipFrame
-) -> tuple[str, ...] | None:
-    start = source.start_seconds
-    if start is None:
+def _lead(source: SourceInput, facts: SourceFacts) -> float | None:
+    if source.start_seconds is None or can_seek(facts):
         return None
-    return _trimmed_arguments(source, output, settings, frame, lead_seconds=start)
+    return min(source.start_seconds, LEAD_SECONDS)
 
 
-def _seeking_arguments(
-    source: SourceInput,
-    output: PlannedOutput,
-    facts: SourceFacts,
-    settings: ProcessingSettings,
-    frame: _ClipFrame,
-) -> tuple[str, ...]:
-    start = source.start_seconds
-    if start is None or can_seek(facts):
-        return _encode_arguments(source, output, settings, frame)
-    lead = min(start, LEAD_SECONDS)
-    return _trimmed_arguments(source, output, settings, frame, lead_seconds=lead)
-
-
-def _trimmed_arguments(
-    source: SourceInput,
-    output: PlannedOutput,
-    settings: ProcessingSettings,
-    frame: _ClipFrame,
-    *,
-    lead_seconds: float,
-) -> tuple[str, ...]:
-    """The same clip, read from earlier on and cut exactly once it is decoded."""
-    early = replace(
+def _earlier(source: SourceInput, lead_seconds: float | None) -> SourceInput:
+    if lead_seconds is None:
+        return source
+    return replace(
         source,
         start_seconds=round((source.start_seconds or 0.0) - lead_seconds, 3) or None,
         duration_seconds=round(source.duration_seconds + lead_seconds, 3),
     )
+
+
+def _watch(
+    name: str,
+    source: SourceInput,
+    settings: ProcessingSettings,
+    frame: _ClipFrame,
+    lead_seconds: float | None,
+) -> Watch | None:
+    """The look that framing or exposure need before the clip is encoded."""
+    if frame.span is None and not ENHANCEMENTS[settings.enhancement_level].correct_exposure:
+        return None
+    cuts_name = f"{name}.cuts" if frame.span else None
+    frames_name = f"{name}.grey"
+    width, height = _watched_size(frame.video)
+    grey = shrunk_to_grey(width, height)
+    if cuts_name is None:
+        # A sixth of a decode. A keyframe from near the clip will do where none can be sought.
+        read, picture = replace(source, audio_index=None, only_keyframes=True), grey
+        lead_seconds = None
+    else:
+        read = replace(source, audio_index=None)
+        # The clip's own frame rate first: a cut's time is that of a frame of the clip.
+        steady = Filter("fps", {"fps": str(frame.rate), "start_time": 0})
+        picture = (steady, *grey, *noted_cuts(cuts_name), sampled(SAMPLES_PER_SECOND))
+    start_seconds = source.start_seconds
+    return Watch(
+        arguments=_watch_arguments(read, picture, frames_name, lead_seconds),
+        arguments_from_start=None
+        if start_seconds is None
+        else _watch_arguments(read, picture, frames_name, start_seconds),
+        frames_name=frames_name,
+        cuts_name=cuts_name,
+        width=width,
+        height=height,
+        span=frame.span,
+    )
+
+
+def _watch_arguments(
+    source: SourceInput, picture: tuple[Step, ...], frames_name: str, lead_seconds: float | None
+) -> tuple[str, ...]:
+    trim = () if lead_seconds is None else trimmed_picture(lead_seconds)
+    options = {"f": "rawvideo", "fps_mode": "passthrough", "t": source.duration_seconds}
     return encode_arguments(
-        early,
-        video=(*trimmed_picture(lead_seconds), *_picture(settings, frame)),
-        audio=(*trimmed_sound(lead_seconds), *_sound(output, settings)),
-        branches=_branches(output, settings, frame),
+        _earlier(source, lead_seconds),
+        video=(*trim, *picture),
+        audio=(),
+        branches=(Branch(file_name=frames_name, options=options),),
+    )
+
+
+def _watched_size(video: VideoFacts) -> tuple[int, int]:
+    width, height = video.upright_size
+    share = LONG_SIDE / max(width, height)
+    return max(8, round(width * share)), max(8, round(height * share))
+
+
+def _captions(
+    name: str,
+    window: ChosenClip,
+    facts: SourceFacts,
+    settings: ProcessingSettings,
+    frame: _ClipFrame,
+) -> tuple[tuple[TextFile, ...], tuple[PlannedOutput, ...]]:
+    """The script to be burnt in, and the file to lie beside the clip: one of the two, or neither."""
+    if not facts.captions:
+        return (), ()
+    own = captions_within(
+        facts.captions,
+        start_seconds=window.start_seconds,
+        duration_seconds=window.duration_seconds,
+    )
+    if settings.captions_mode is CaptionsMode.SIDECAR:
+        return (), (_sidecar(name, window, sidecar_captions(own)),)
+    if not own:
+        return (), ()
+    box = caption_box(settings.platform, width=frame.width, height=frame.height)
+    return (TextFile(f"{name}.ass", burnt_captions(own, box)),), ()
+
+
+def _sidecar(name: str, window: ChosenClip, text: str) -> PlannedOutput:
+    return PlannedOutput(
+        name=f"{name}_captions",
+        file_name=f"{name}.vtt",
+        kind="captions",
+        text=text,
+        source_start_seconds=window.start_seconds,
+        source_end_seconds=window.end_seconds,
     )
 
 
@@ -295,36 +417,64 @@ def _branches(
     return clip, still
 
 
-def _sound(output: PlannedOutput, settings: ProcessingSettings) -> tuple[Filter, ...]:
-    return prepared_sound(duration_seconds=output.duration_seconds, limit_dbtp=_limit(settings))
+def _sound(
+    output: PlannedOutput | SourceInput, settings: ProcessingSettings, *, pad: bool = True
+) -> tuple[Filter, ...]:
+    return prepared_sound(
+        duration_seconds=output.duration_seconds,
+        limit_dbtp=_limit(settings),
+        denoise=ENHANCEMENTS[settings.enhancement_level].denoise_sound,
+        pad=pad,
+    )
 
 
-def _picture(settings: ProcessingSettings, frame: _ClipFrame) -> tuple[Filter, ...]:
+def _picture(settings: ProcessingSettings, frame: _ClipFrame) -> tuple[Step, ...]:
     enhancement = ENHANCEMENTS[settings.enhancement_level]
     size = {"width": frame.width, "height": frame.height}
+    width, height = frame.blurred_size or (frame.width, frame.height)
     return (
         *prepared_picture(frame.video, frame.rate),
-        cropped(centre_crop(frame.video, **size)),
+        *_cut_out(frame),
         *((denoised(),) if enhancement.denoise else ()),
-        *scaled_to_standard_colours(frame.video, **size, can_tone_map=frame.has_tone_mapping),
-        *improved(enhancement),
+        *scaled_to_standard_colours(
+            frame.video, width, height, can_tone_map=frame.has_tone_mapping
+        ),
+        *improved(enhancement, knows_exposure=True),
+        *(on_blurred_self(frame.blurred_size, **size) if frame.blurred_size else ()),
     )
+
+
+def _cut_out(frame: _ClipFrame) -> tuple[Filter, ...]:
+    if frame.blurred_size:
+        return ()
+    crop = centre_crop(frame.video, width=frame.width, height=frame.height)
+    return (followed(crop, frame.span) if frame.span else cropped(crop),)
 
 
 def _encoder(
     output: PlannedOutput, settings: ProcessingSettings, frame: _ClipFrame
 ) -> dict[str, str | int | float]:
+    options = _encoder_options(frame, settings, duration_seconds=output.duration_seconds)
+    return {
+        **options,
+        **(aac_options(settings.platform.audio_bitrate_kbps) if output.has_audio else {}),
+    }
+
+
+def _encoder_options(
+    frame: _ClipFrame, settings: ProcessingSettings, *, duration_seconds: float
+) -> dict[str, str | int | float]:
     profile = settings.platform
     share = min(1.0, frame.width * frame.height / _FULL_FRAME_PIXELS)
-    options = mp4_options(
+    return mp4_options(
         PRESETS[settings.quality_preset],
+        size=(frame.width, frame.height),
         rate=frame.rate,
         keyframe_seconds=profile.keyframe_seconds,
         max_bitrate_kbps=max(500, round(profile.max_video_bitrate_kbps * share)),
-        duration_seconds=output.duration_seconds,
+        duration_seconds=duration_seconds,
         threads=frame.threads,
     )
-    return {**options, **(aac_options(profile.audio_bitrate_kbps) if output.has_audio else {})}
 
 
 def _limit(settings: ProcessingSettings) -> float | None:
@@ -336,9 +486,8 @@ def _loudness(source: SourceInput, settings: ProcessingSettings) -> LoudnessGoal
     limit = _limit(settings)
     if limit is None:
         return None
-    heard = prepared_sound(duration_seconds=source.duration_seconds, limit_dbtp=limit, pad=False)
     return LoudnessGoal(
-        arguments=measure_arguments(source, audio=heard),
+        arguments=measure_arguments(source, audio=_sound(source, settings, pad=False)),
         target_lufs=settings.platform.loudness_lufs,
         ceiling_dbtp=limit,
     )

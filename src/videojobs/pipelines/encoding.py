@@ -6,17 +6,27 @@ from fractions import Fraction
 from math import ceil
 from typing import TYPE_CHECKING
 
-from videojobs.pipelines.graphs import Filter, Options
-from videojobs.pipelines.plan import GAIN_TOKEN
+from videojobs.pipelines.graphs import Filter, Layers, Options
+from videojobs.pipelines.plan import GAIN_TOKEN, GAMMA_TOKEN, PLACE_TOKEN
 
 if TYPE_CHECKING:
     from videojobs.pipelines.framing import Crop
+    from videojobs.pipelines.plan import Span
     from videojobs.pipelines.source import VideoFacts
     from videojobs.profiles import EncoderPreset, Enhancement
 
 #: The limiter works on samples and AAC adds overshoot; this much room keeps the true peak of the
 #: finished file below the ceiling.
 _LIMITER_MARGIN_DB = 1.0
+
+#: Of ITU-T H.264, table A-1: the level, its macroblocks a second and a frame, and High's kbit/s.
+_LEVELS = (
+    ("3.1", 108_000, 3_600, 17_500),
+    ("4.0", 245_760, 8_192, 25_000),
+    ("4.2", 522_240, 8_704, 62_500),
+    ("5.1", 983_040, 36_864, 300_000),
+    ("5.2", 2_073_600, 36_864, 300_000),
+)
 
 _ZSCALE_TRANSFERS = {"smpte2084": "smpte2084", "arib-std-b67": "arib-std-b67"}
 
@@ -60,9 +70,56 @@ def cropped(crop: Crop) -> Filter:
     return Filter("crop", {"w": crop.width, "h": crop.height, "x": crop.x, "y": crop.y, "exact": 1})
 
 
-def scaled(width: int, height: int) -> Filter:
+def followed(crop: Crop, span: Span) -> Filter:
+    """The part of the picture that follows the subject, once it is known where that is."""
+    still = cropped(crop)
+    return Filter(still.name, {**still.options, span.axis: PLACE_TOKEN})
+
+
+def on_blurred_self(
+    size: tuple[int, int], *, width: int, height: int
+) -> tuple[Filter | Layers, ...]:
+    """The picture of that size amid the frame, before itself enlarged, blurred and cropped.
+
+    The blur works on a sixteenth of the pixels, so that all of it costs less than cropping saves.
+    """
+    cut = _cut_like(size, width=width, height=height)
+    small = scaled(max(16, width // 8 * 2), max(16, height // 8 * 2), flags="fast_bilinear")
+    background = (
+        Filter("crop", {"w": cut[0], "h": cut[1]}),
+        small,
+        Filter("gblur", {"sigma": 8}),
+        scaled(width, height, flags="bilinear"),
+        Filter("setsar", {"sar": 1}),
+    )
+    place = {"x": (width - size[0]) // 4 * 2, "y": (height - size[1]) // 4 * 2}
+    return Layers(background, Filter("overlay", place)), _tagged_bt709()
+
+
+def captioned(file_name: str) -> Filter:
+    """The captions of a file of our own making, drawn by libass."""
+    return Filter("ass", {"filename": file_name})
+
+
+def shrunk_to_grey(width: int, height: int) -> tuple[Filter, ...]:
+    """A small copy of the picture to look at, each pixel the mean of what it stands for."""
+    return scaled(width, height, flags="area"), Filter("format", {"pix_fmts": "gray"})
+
+
+def noted_cuts(file_name: str) -> tuple[Filter, ...]:
+    """The times of the source's own cuts, to the frame, noted in that file."""
+    note = {"mode": "print", "key": "lavfi.scd.time", "file": file_name}
+    return Filter("scdet", {"threshold": 10}), Filter("metadata", note)
+
+
+def sampled(per_second: int) -> Filter:
+    """So many pictures a second, the first at 0."""
+    return Filter("fps", {"fps": per_second, "start_time": 0})
+
+
+def scaled(width: int, height: int, *, flags: str = "lanczos") -> Filter:
     """The picture at another size, its colours untouched."""
-    return Filter("scale", {"w": width, "h": height, "flags": "lanczos"})
+    return Filter("scale", {"w": width, "h": height, "flags": flags})
 
 
 def denoised() -> Filter:
@@ -72,11 +129,15 @@ def denoised() -> Filter:
     )
 
 
-def improved(enhancement: Enhancement) -> tuple[Filter, ...]:
-    """What the enhancement level does to a scaled picture."""
+def improved(enhancement: Enhancement, *, knows_exposure: bool = False) -> tuple[Filter, ...]:
+    """What the enhancement level does to a scaled picture.
+
+    Gamma rides in the filter that enriches colours, and costs nothing there.
+    """
     filters: list[Filter] = []
+    gamma = {"gamma": GAMMA_TOKEN} if enhancement.correct_exposure and knows_exposure else {}
     if enhancement.enrich_colour:
-        filters.append(Filter("eq", {"contrast": 1.03, "saturation": 1.1}))
+        filters.append(Filter("eq", {"contrast": 1.03, "saturation": 1.1, **gamma}))
     if enhancement.sharpen:
         filters.append(
             Filter("unsharp", {"luma_msize_x": 5, "luma_msize_y": 5, "luma_amount": 0.4})
@@ -99,7 +160,11 @@ def scaled_to_standard_colours(
 
 
 def prepared_sound(
-    *, duration_seconds: float, limit_dbtp: float | None = None, pad: bool = True
+    *,
+    duration_seconds: float,
+    limit_dbtp: float | None = None,
+    denoise: bool = False,
+    pad: bool = True,
 ) -> tuple[Filter, ...]:
     """48 kHz stereo that starts at 0, and with a limit gain and limiter.
 
@@ -110,6 +175,9 @@ def prepared_sound(
         Filter("aresample", {"async": 1, "first_pts": 0}),
         Filter("aformat", {"sample_rates": 48000, "channel_layouts": "stereo"}),
     ]
+    if denoise:
+        # Of noise that is 12 dB quieter afterwards, no voice grows hollow.
+        sound.append(Filter("afftdn", {"noise_reduction": 12, "track_noise": 1}))
     if limit_dbtp is not None:
         sound += [Filter("volume", {"volume": f"{GAIN_TOKEN}dB"}), _limiter(limit_dbtp)]
     if pad:
@@ -120,6 +188,7 @@ def prepared_sound(
 def mp4_options(
     preset: EncoderPreset,
     *,
+    size: tuple[int, int],
     rate: Fraction,
     keyframe_seconds: float,
     max_bitrate_kbps: int,
@@ -138,6 +207,7 @@ def mp4_options(
         "maxrate": f"{max_bitrate_kbps}k",
         "bufsize": f"{2 * max_bitrate_kbps}k",
         "profile:v": "high",
+        "level:v": h264_level(*size, rate=rate, max_bitrate_kbps=max_bitrate_kbps),
         "pix_fmt": "yuv420p",
         "bf": 2,
         "g": max(1, round(rate * Fraction(keyframe_seconds))),
@@ -150,6 +220,16 @@ def mp4_options(
 def copy_options(*, duration_seconds: float) -> dict[str, str | int | float]:
     """Pictures that are encoded already, in an MP4 like that of `mp4_options`."""
     return {"c:v": "copy", **_container_options(duration_seconds)}
+
+
+def h264_level(width: int, height: int, *, rate: Fraction, max_bitrate_kbps: int) -> str:
+    """The lowest common level that holds such a picture: the lower, the more devices decode it."""
+    blocks = ceil(width / 16) * ceil(height / 16)
+    needed = (blocks * rate, blocks, max_bitrate_kbps)
+    for level, *holds in _LEVELS:
+        if all(need <= most for need, most in zip(needed, holds, strict=True)):
+            return level
+    return _LEVELS[-1][0]
 
 
 def aac_options(bitrate_kbps: int) -> Options:
@@ -174,6 +254,14 @@ def _container_options(duration_seconds: float) -> Options:
         "t": duration_seconds,
         "f": "mp4",
     }
+
+
+def _cut_like(size: tuple[int, int], *, width: int, height: int) -> tuple[int, int]:
+    """The largest part of a picture that has the frame's shape."""
+    own_width, own_height = size
+    if own_width * height > own_height * width:
+        return max(2, own_height * width // height // 2 * 2), own_height
+    return own_width, max(2, own_width * height // width // 2 * 2)
 
 
 def _scale_in_bt709(video: VideoFacts, width: int, height: int) -> Filter:

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from videojobs.pipelines.plan import Span
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from videojobs.pipelines.source import VideoFacts
     from videojobs.profiles import PlatformProfile, Rendition
 
-#: A source this close below a rung counts as being of its size: 1918x1078 is "1080p".
+#: A source this close below a rung counts as being of its size: 1918x1078 is "1080p". And a frame
+#: that is filled this much is filled.
 _NEARLY = 0.95
 
 
@@ -37,10 +40,13 @@ class Rung:
     audio_bitrate_kbps: int
 
 
-def clip_size(profile: PlatformProfile, short_side: int) -> tuple[int, int]:
-    """The platform's frame, reduced so that its shorter side has at most that many pixels."""
-    shrink = min(1.0, short_side / min(profile.width, profile.height))
-    return even(profile.width * shrink), even(profile.height * shrink)
+def clip_size(
+    profile: PlatformProfile, short_side: int, aspect_ratio: tuple[int, int]
+) -> tuple[int, int]:
+    """A frame of that shape, its shorter side that of the platform, or fewer pixels if so many."""
+    width, height = aspect_ratio
+    unit = Fraction(min(short_side, profile.width, profile.height), min(width, height))
+    return even(width * unit), even(height * unit)
 
 
 def centre_crop(video: VideoFacts, *, width: int, height: int) -> Crop:
@@ -61,6 +67,27 @@ def centre_crop(video: VideoFacts, *, width: int, height: int) -> Crop:
         x=_even_below((stored_width - cut_width) / 2),
         y=_even_below((stored_height - cut_height) / 2),
     )
+
+
+def fitted_size(video: VideoFacts, *, width: int, height: int) -> tuple[int, int]:
+    """The largest size at which the whole picture fits into the frame, in its own shape."""
+    shown_width, shown_height = video.display_size
+    factor = min(Fraction(width, shown_width), Fraction(height, shown_height))
+    return min(width, even(shown_width * factor)), min(height, even(shown_height * factor))
+
+
+def covers(size: tuple[int, int], *, width: int, height: int) -> bool:
+    """Whether a picture of this size leaves no more than a hair of the frame free."""
+    return size[0] >= _NEARLY * width and size[1] >= _NEARLY * height
+
+
+def free_span(video: VideoFacts, crop: Crop) -> Span | None:
+    """Along which side the cut-out can move, and how far; ``None`` when it has nowhere to go."""
+    stored_width, stored_height = video.upright_size
+    across = Span(axis="x", size=crop.width, room=stored_width - crop.width)
+    along = Span(axis="y", size=crop.height, room=stored_height - crop.height)
+    span = max(across, along, key=lambda each: each.room)
+    return span if span.room >= 2 else None
 
 
 def ladder(video: VideoFacts, renditions: Sequence[Rendition]) -> tuple[Rung, ...]:

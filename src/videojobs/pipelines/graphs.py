@@ -68,6 +68,17 @@ class Filter:
     options: Options = field(default_factory=dict[str, "str | int | float"])
 
 
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """The picture on top of a copy of itself that went through filters of its own."""
+
+    background: Sequence[Filter]
+    overlay: Filter
+
+
+Step = Filter | Layers
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceInput:
     """Which part of the source is read, and which of its streams."""
@@ -79,7 +90,9 @@ class SourceInput:
     audio_index: int | None = None
     threads: int | None = None
     only_keyframes: bool = False
-    """Leaves all other frames undecoded, at a fifth of the time."""
+    """Leaves all other frames undecoded, at a fifth of the time. From the one before the start on,
+    so that there is one.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +101,9 @@ class Branch:
 
     file_name: str
     options: Options
-    steps: Sequence[Filter] = ()
+    steps: Sequence[Step] = ()
     """Change the picture for this branch and for all after it: a cascade of sizes."""
-    tail: Sequence[Filter] = ()
+    tail: Sequence[Step] = ()
     """Change the picture for this branch only."""
     has_audio: bool = False
 
@@ -98,7 +111,7 @@ class Branch:
 def encode_arguments(
     source: SourceInput,
     *,
-    video: Sequence[Filter],
+    video: Sequence[Step],
     audio: Sequence[Filter],
     branches: Sequence[Branch],
 ) -> tuple[str, ...]:
@@ -177,20 +190,28 @@ def _ffmpeg() -> Any:
 
 
 def _input(ffmpeg: Any, source: SourceInput, file_name: str = SOURCE_NAME) -> Any:
-    given = {
-        "ss": source.start_seconds,
-        "t": source.duration_seconds,
-        "threads": source.threads,
-        "skip_frame:v": "nokey" if source.only_keyframes else None,
-    }
-    options = {name: value for name, value in given.items() if value is not None}
+    given = {"ss": source.start_seconds, "t": source.duration_seconds, "threads": source.threads}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if source.only_keyframes:
+        options |= {"skip_frame:v": "nokey", "noaccurate_seek": None}
     return ffmpeg.input(f"file:{file_name}", **HOSTILE_INPUT, **options)
 
 
-def _chain(stream: Any, filters: Sequence[Filter]) -> Any:
-    for step in filters:
-        stream = stream.filter(step.name, **step.options)
+def _chain(stream: Any, steps: Sequence[Step]) -> Any:
+    for step in steps:
+        stream = _layered(stream, step) if isinstance(step, Layers) else _filtered(stream, step)
     return stream
+
+
+def _filtered(stream: Any, step: Filter) -> Any:
+    return stream.filter(step.name, **step.options)
+
+
+def _layered(stream: Any, step: Layers) -> Any:
+    split = stream.filter_multi_output("split")
+    background = _chain(split[0], step.background)
+    overlay = step.overlay
+    return _ffmpeg().filter([background, split[1]], overlay.name, **overlay.options)
 
 
 def _pictures(picture: Any, branches: Sequence[Branch]) -> list[Any]:

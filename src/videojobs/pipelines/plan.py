@@ -23,7 +23,13 @@ SOURCE_NAME = "source"
 #: Stands in an argument list for the gain, in decibels, that is known once the sound is measured.
 GAIN_TOKEN = "GAIN_DECIBELS"  # noqa: S105 # a placeholder, not a secret
 
-OutputKind = Literal["video", "poster"]
+#: Stands for the place of a cut-out that follows the subject: a number, or an expression of ``t``.
+PLACE_TOKEN = "SUBJECT_PLACE"  # noqa: S105
+
+#: Stands for the gamma that corrects a clip's exposure.
+GAMMA_TOKEN = "EXPOSURE_GAMMA"  # noqa: S105
+
+OutputKind = Literal["video", "poster", "captions"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +51,13 @@ class PlannedOutput:
     file_name: str
     """The final name, such as ``clip_01.mp4``."""
     kind: OutputKind = "video"
-    width: int
-    height: int
+    text: str | None = None
+    """What the file holds, when that is known before anything runs: captions."""
+    width: int = 0
+    """0 for captions."""
+    height: int = 0
     duration_seconds: float = 0.0
-    """0 for a poster."""
+    """0 for what does not play."""
     frame_rate: Fraction | None = None
     has_audio: bool = False
     max_size_bytes: int | None = None
@@ -96,6 +105,56 @@ class SegmentList:
         return "\n".join(("ffconcat version 1.0", *lines, ""))
 
 
+@dataclass(frozen=True, slots=True)
+class TextFile:
+    """A small file of our own that ffmpeg reads, or that is an output as it is."""
+
+    file_name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """How far a cut-out can move within the picture, in stored pixels."""
+
+    axis: Literal["x", "y"]
+    size: int
+    """Of the cut-out, along the axis."""
+    room: int
+    """The last place at which it is still inside."""
+
+    @property
+    def middle(self) -> int:
+        """The even place nearest to the middle."""
+        return self.room // 4 * 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """A run that looks at a small grey copy of the picture before it is encoded."""
+
+    arguments: tuple[str, ...]
+    frames_name: str
+    """Where it leaves the pictures, one byte a pixel and nothing else."""
+    cuts_name: str | None
+    """Where it notes the times at which the source cuts."""
+    width: int
+    height: int
+    span: Span | None
+    """What is to follow the subject; ``None`` when only the exposure is wanted."""
+    arguments_from_start: tuple[str, ...] | None = None
+    """The same without seeking, for sources that decode badly after a seek."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What was measured before a run, and goes into its arguments."""
+
+    gain_db: float = 0.0
+    place: str = "0"
+    gamma: float = 1.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoudnessGoal:
     """The sound that a run aims at, and how it is measured first."""
@@ -112,7 +171,8 @@ class PlannedRun:
 
     name: str
     arguments: tuple[str, ...]
-    """Without the executable. May hold `GAIN_TOKEN` when there is a loudness goal."""
+    """Without the executable. May hold `GAIN_TOKEN` when there is a loudness goal, and `PLACE_TOKEN`
+    or `GAMMA_TOKEN` when there is a watch."""
     outputs: tuple[PlannedOutput, ...]
     duration_seconds: float
     """How much of the source it goes through."""
@@ -125,6 +185,9 @@ class PlannedRun:
     make up for; after a seek it does not, and gives green pictures and exit code 0.
     """
     loudness: LoudnessGoal | None = None
+    watch: Watch | None = None
+    files: tuple[TextFile, ...] = ()
+    """Written into the private folder before anything runs."""
     has_clocks: bool = False
     """Whether each output's progress can be read from its own clock file."""
     is_segment: bool = False
@@ -191,9 +254,12 @@ class Plan:
     def commands(
         self, ffmpeg: str = "ffmpeg", *, gain_db: float = 0.0
     ) -> tuple[tuple[str, ...], ...]:
-        """The bare command lines, in order, to be run in a folder that holds `SOURCE_NAME`."""
+        """The bare command lines, in order, to be run in a folder that holds `SOURCE_NAME`.
+
+        What a watch would find is taken as the middle of the picture and an exposure that is right.
+        """
         return tuple(
-            (ffmpeg, *with_gain(arguments, gain_db))
+            (ffmpeg, *with_findings(arguments, Findings(gain_db=gain_db, place=_middle(run))))
             for run in self.steps
             for arguments in _all_arguments(run)
         )
@@ -204,9 +270,18 @@ def runs_at_once(machine: Machine, runs: int) -> int:
     return max(1, min(runs, max(min(machine.cores, 2), machine.cores // 2)))
 
 
-def with_gain(arguments: tuple[str, ...], gain_db: float) -> tuple[str, ...]:
-    """The argument list with the measured gain in place of the token."""
-    return tuple(argument.replace(GAIN_TOKEN, f"{gain_db:.2f}") for argument in arguments)
+def with_findings(arguments: tuple[str, ...], findings: Findings) -> tuple[str, ...]:
+    """The argument list with what was measured in place of the tokens."""
+    return tuple(
+        argument.replace(GAIN_TOKEN, f"{findings.gain_db:.2f}")
+        .replace(PLACE_TOKEN, findings.place)
+        .replace(GAMMA_TOKEN, f"{findings.gamma:.3f}")
+        for argument in arguments
+    )
+
+
+def _middle(run: PlannedRun) -> str:
+    return str(run.watch.span.middle if run.watch and run.watch.span else 0)
 
 
 def _without_threads(arguments: tuple[str, ...]) -> list[str]:
@@ -219,4 +294,5 @@ def _without_threads(arguments: tuple[str, ...]) -> list[str]:
 
 
 def _all_arguments(run: PlannedRun) -> tuple[tuple[str, ...], ...]:
-    return (run.loudness.arguments, run.arguments) if run.loudness else (run.arguments,)
+    looks = (*((run.watch,) if run.watch else ()), *((run.loudness,) if run.loudness else ()))
+    return (*(look.arguments for look in looks), run.arguments)

@@ -18,20 +18,22 @@ _IN_JPEG_COLOURS = (
 )
 
 
-def poster_branch(
-    poster: PlannedOutput, *, at_seconds: float | None = None, end_seconds: float | None = None
-) -> Branch:
-    """One frame as a JPEG, of the picture as it stands at that place in the graph.
+def first_picture_branch(poster: PlannedOutput) -> Branch:
+    """The first frame as a JPEG, of the picture as it stands at that place in the graph."""
+    return Branch(file_name=poster.part_name, options=_STILL, tail=_IN_JPEG_COLOURS)
 
-    Without a time it is the first one. With one the first is written too, and is overwritten: ffmpeg
-    tells no progress before each of its outputs has had a frame. At *end_seconds* the branch ends,
-    or a source whose times leap would be filled with frames that nobody takes.
+
+def poster_branch(poster: PlannedOutput, *, at_seconds: float, end_seconds: float) -> Branch:
+    """The frame at that time as a JPEG, of the picture as it stands at that place in the graph.
+
+    The first is written too, and is overwritten: ffmpeg tells no progress before each of its outputs
+    has had a frame. At *end_seconds* the branch ends, or a source whose times leap would be filled
+    with frames that nobody takes.
     """
-    if at_seconds is None:
-        return Branch(file_name=poster.part_name, options=_STILL, tail=_IN_JPEG_COLOURS)
+    is_wanted = f"eq(n,0)+gte(t,{at_seconds})*lt(prev_selected_t,{at_seconds})"
     first_and_wanted = (
         Filter("trim", {"end": end_seconds}),
-        Filter("select", {"expr": f"eq(n,0)+gte(t,{at_seconds})*lt(prev_selected_t,{at_seconds})"}),
+        Filter("select", {"expr": is_wanted}),
         # Side by side, or the time between the two would be filled with the first.
         Filter("setpts", {"expr": "N"}),
     )

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 
     from videojobs.pipelines.plan import Plan, PlannedOutput, PlannedRun
 
-#: Shares of one run's progress, from measured costs: loudness 4 %, cheap verification about 2 %.
+#: Shares of one run's progress, from measured costs: following a subject 12 %, loudness 4 %, cheap
+#: verification about 2 %.
+_WATCH_SHARE = 0.12
 _MEASURE_SHARE = 0.04
 _VERIFY_SHARE = 0.02
 
@@ -145,14 +147,18 @@ class ProgressTracker:
         self._whole_seconds = {output.name: output.duration_seconds for output in plan.outputs}
         self._percent = first_percent
 
+    def watched(self, run: PlannedRun) -> None:
+        """The run's picture was looked at."""
+        self._raise(run, _watch_share(run))
+
     def measured(self, run: PlannedRun) -> None:
         """The run's sound was measured."""
-        self._raise(run, _measure_share(run))
+        self._raise(run, _share_before(run))
 
     def encoded(self, run: PlannedRun, seconds: Mapping[str, float]) -> None:
         """Each output of the run has come so far."""
         done = {name: _fraction(value, run.duration_seconds) for name, value in seconds.items()}
-        before = _measure_share(run)
+        before = _share_before(run)
         mean = sum(done.values()) / max(len(done), 1)
         self._raise(run, before + mean * (1 - before - _VERIFY_SHARE))
         if run not in self._plan.joins:
@@ -228,8 +234,12 @@ def _comes_along(output: PlannedOutput, plan: Plan) -> bool:
     )
 
 
-def _measure_share(run: PlannedRun) -> float:
-    return _MEASURE_SHARE if run.loudness else 0.0
+def _share_before(run: PlannedRun) -> float:
+    return _watch_share(run) + (_MEASURE_SHARE if run.loudness else 0.0)
+
+
+def _watch_share(run: PlannedRun) -> float:
+    return _WATCH_SHARE if run.watch and run.watch.span else 0.0
 
 
 def _fraction(seconds: float, whole: float) -> float:

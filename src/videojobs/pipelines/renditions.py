@@ -37,7 +37,7 @@ from videojobs.pipelines.plan import (
     SegmentList,
     runs_at_once,
 )
-from videojobs.pipelines.posters import poster_branch
+from videojobs.pipelines.posters import first_picture_branch, poster_branch
 from videojobs.pipelines.segments import (
     SHORT_SECONDS,
     USUAL_SECONDS,
@@ -124,7 +124,11 @@ def plan_renditions(
         settings=settings,
         machine=machine,
     )
-    warnings = (*_left_out(plan, wanted), *source_warnings(facts, video, settings, machine))
+    warnings = (
+        *_left_out(plan, wanted),
+        *_without_captions(facts),
+        *source_warnings(facts, video, settings, machine),
+    )
     if plan.segment_seconds:
         return _in_segments(plan, warnings)
     return Plan(pipeline=settings.pipeline, runs=(_run(plan),), warnings=warnings)
@@ -138,6 +142,12 @@ def _left_out(plan: _Ladder, wanted: Sequence[Rendition]) -> tuple[str, ...]:
     return (
         f"the ladder begins at {made[0]}: the source is {width}x{height}, and nothing is enlarged",
     )
+
+
+def _without_captions(facts: SourceFacts) -> tuple[str, ...]:
+    if not facts.captions:
+        return ()
+    return ("the captions were left out: they are burnt into clips, or laid beside them",)
 
 
 def _in_segments(plan: _Ladder, warnings: tuple[str, ...]) -> Plan:
@@ -282,7 +292,7 @@ def _poster_run(plan: _Ladder, poster: PlannedOutput) -> PlannedRun:
             source,
             video=_head(plan),
             audio=(),
-            branches=[poster_branch(poster)],
+            branches=[first_picture_branch(poster)],
         ),
         outputs=(poster,),
         duration_seconds=1.0,
@@ -296,10 +306,6 @@ def _source(plan: _Ladder) -> SourceInput:
         video_index=plan.video.stream_index,
         audio_index=plan.facts.audio.stream_index if plan.facts.audio else None,
     )
-
-
-def _sound(plan: _Ladder) -> tuple[Filter, ...]:
-    return prepared_sound(duration_seconds=plan.duration_seconds, limit_dbtp=plan.limit_dbtp)
 
 
 def _run(plan: _Ladder) -> PlannedRun:
@@ -318,6 +324,15 @@ def _run(plan: _Ladder) -> PlannedRun:
         cost_seconds=_cost(plan),
         loudness=_loudness(plan, source),
         has_clocks=plan.has_clocks,
+    )
+
+
+def _sound(plan: _Ladder, *, pad: bool = True) -> tuple[Filter, ...]:
+    return prepared_sound(
+        duration_seconds=plan.duration_seconds,
+        limit_dbtp=plan.limit_dbtp,
+        denoise=ENHANCEMENTS[plan.settings.enhancement_level].denoise_sound,
+        pad=pad,
     )
 
 
@@ -393,6 +408,7 @@ def _encoder(
 ) -> dict[str, str | int | float]:
     options = mp4_options(
         PRESETS[plan.settings.quality_preset],
+        size=(rung.width, rung.height),
         rate=plan.rate,
         keyframe_seconds=KEYFRAME_SECONDS,
         max_bitrate_kbps=rung.max_video_bitrate_kbps,
@@ -413,9 +429,8 @@ def _loudness(plan: _Ladder, source: SourceInput) -> LoudnessGoal | None:
     limit = plan.limit_dbtp
     if limit is None:
         return None
-    heard = prepared_sound(duration_seconds=plan.duration_seconds, limit_dbtp=limit, pad=False)
     return LoudnessGoal(
-        arguments=measure_arguments(source, audio=heard),
+        arguments=measure_arguments(source, audio=_sound(plan, pad=False)),
         target_lufs=plan.settings.platform.loudness_lufs,
         ceiling_dbtp=limit,
     )

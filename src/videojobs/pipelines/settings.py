@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
@@ -28,6 +29,41 @@ def _known_heights(heights: tuple[int, ...]) -> tuple[int, ...]:
     if unknown:
         raise ValueError(f"{unknown[0]} is not a rendition; choose from {list(_HEIGHTS)}")
     return tuple(sorted(set(heights), reverse=True))
+
+
+class Framing(StrEnum):
+    """How a wide picture becomes an upright one."""
+
+    CENTRE = "centre"
+    """The middle is kept."""
+    FOLLOW = "follow"
+    """What moves is kept: a path as smooth as a camera's, which jumps at the source's own cuts only."""
+    BLUR = "blur"
+    """All is kept, on top of itself enlarged and blurred."""
+
+
+class AspectRatio(StrEnum):
+    """Width to height of a clip."""
+
+    UPRIGHT = "9:16"
+    SQUARE = "1:1"
+    PORTRAIT = "4:5"
+    WIDE = "16:9"
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Width and height in the smallest whole numbers."""
+        width, height = self.value.split(":")
+        return int(width), int(height)
+
+
+class CaptionsMode(StrEnum):
+    """What becomes of the captions that were given."""
+
+    BURNED = "burned"
+    """They are part of the picture, clear of what the platform draws on top of it."""
+    SIDECAR = "sidecar"
+    """Each clip has a WebVTT file beside it."""
 
 
 Pixels = Annotated[int, Field(ge=64, le=4096), AfterValidator(_even)]
@@ -66,6 +102,14 @@ class ProcessingSettings(Request):
     clip_width: Pixels | None = None
     """Pixels of a clip's frame, with `clip_height`; ``None`` takes the platform's size."""
     clip_height: Pixels | None = None
+    aspect_ratio: AspectRatio = AspectRatio.UPRIGHT
+    """The shape of a clip's frame, unless its pixels are given."""
+    framing: Framing = Framing.CENTRE
+    """What is done with a picture of another shape."""
+    captions_url: str | None = Field(default=None, min_length=1, max_length=2048)
+    """Where the worker's storage has an SRT or WebVTT file in the source's time; `VideoProcessor`
+    takes a path instead."""
+    captions_mode: CaptionsMode = CaptionsMode.BURNED
     quality_preset: QualityPreset = QualityPreset.STANDARD
     enhancement_level: EnhancementLevel = EnhancementLevel.NONE
     platform_target: PlatformTarget | None = None
@@ -145,6 +189,18 @@ class ProcessingSettings(Request):
     def _clip_has_both_sides(self) -> Self:
         if (self.clip_width is None) != (self.clip_height is None):
             raise ValueError("give clip_width and clip_height together, or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _shape_suits_the_platform(self) -> Self:
+        width, height = self.aspect_ratio.sides
+        if self.clip_width is not None and self.clip_height is not None:
+            width, height = self.clip_width, self.clip_height
+        if width > height and not self.platform.takes_lying:
+            raise ValueError(
+                f"a frame of {width}:{height} does not suit {self.platform.name}, "
+                "which takes none that is wider than high"
+            )
         return self
 
     @model_validator(mode="after")

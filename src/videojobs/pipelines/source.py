@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from videojobs.errors import ProcessingError
+
+if TYPE_CHECKING:
+    from videojobs.pipelines.captions import Caption
 
 #: `color_transfer` of the two HDR systems: PQ (HDR10, Dolby Vision) and HLG.
 _HDR_TRANSFERS = frozenset({"smpte2084", "arib-std-b67"})
@@ -110,6 +114,8 @@ class SourceFacts:
     audio: AudioFacts | None
     is_cut_short: bool = False
     """The index names bytes that the file does not have: an upload that broke off."""
+    captions: tuple[Caption, ...] = ()
+    """Those that the caller gave with it, in its time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
