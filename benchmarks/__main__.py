@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from benchmarks import analysis, bulk, calls, clips, films, flatness, queue, video
+from benchmarks import analysis, bulk, calls, clips, films, flatness, ladders, queue, video
 from videojobs.local import LocalStack
 
 NODE_MODULES = (
@@ -25,6 +25,8 @@ PARTS: dict[str, Callable[[LocalStack], Iterable[str]]] = {
     "video": video.worker_against_ffmpeg,
     "clips": clips.lines,
     "films": films.lines,
+    "ladder": ladders.ladder,
+    "per_title": ladders.per_title,
     "flatness": flatness.lines,
     **queue.PARTS,
 }

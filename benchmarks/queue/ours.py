@@ -73,7 +73,9 @@ class NoWork:
             self.waits.append(wait)
             if len(self.waits) == self._count:
                 self.done.set()
-        return ProcessingResult(output_files=(), warnings=(), processing_seconds=0.0, source=None)  # type: ignore[arg-type]
+        return ProcessingResult(
+            output_files=(), files=(), warnings=(), processing_seconds=0.0, source=None
+        )  # type: ignore[arg-type]
 
 
 def new_manager() -> VideoJobManager:

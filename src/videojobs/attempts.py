@@ -277,7 +277,7 @@ def prefix_of(lease: Lease) -> str:
 def _stored(
     attempt: Attempt, result: ProcessingResult, folder: Path, storage: Storage
 ) -> Completed:
-    made = {output.path: folder / output.path for output in result.output_files}
+    made = {name: folder / name for name in result.files}
     places = storage.publish(made, prefix_of(attempt.lease), cancel=attempt.stop)
     output_files: list[OutputFile] = [
         output.model_copy(update={"path": places[output.path]}) for output in result.output_files

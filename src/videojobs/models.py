@@ -148,7 +148,7 @@ class OutputFile(BaseModel):
     path: str = Field(min_length=1)
     """Where it is, relative to the storage's root."""
     kind: str = "video"
-    """``video``, ``poster``, ``playlist``, ``captions`` or a word of your own."""
+    """``video``, ``poster``, ``sprite``, ``thumbnails``, ``playlist``, ``captions`` or a word of your own."""
     name: str | None = None
     """The output's short name within the job, such as ``clip_01`` or ``720p``."""
     size_bytes: int | None = Field(default=None, ge=0)
@@ -183,7 +183,7 @@ class VideoJob(Answer):
     """The team, or the user where there is none: who shares the queue fairly."""
     queue: str
     pipeline: str
-    """``clips``, ``renditions``, or a name that your own worker knows."""
+    """``clips``, ``renditions``, ``hls``, or a name that your own worker knows."""
     status: JobStatus
     priority: int
     """0 to 9; higher goes first."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from videojobs.errors import ProcessingCancelledError, ProcessingError
 from videojobs.media.analysing import Analyser
+from videojobs.media.complexity import measure_complexity
 from videojobs.media.execution import Execution, MadeOutput, SegmentKeeper
 from videojobs.media.ffmpeg import find_ffmpeg, inspect_ffmpeg
 from videojobs.media.inspector import Inspector
@@ -30,6 +31,7 @@ from videojobs.pipelines.captions import (
 )
 from videojobs.pipelines.choosing import ChosenClip, ClipChooser, choose_clips
 from videojobs.pipelines.clips import plan_clips
+from videojobs.pipelines.hls import plan_hls
 from videojobs.pipelines.plan import SOURCE_NAME, Machine, Plan
 from videojobs.pipelines.progress import PROBED_PERCENT, Progress
 from videojobs.pipelines.renditions import plan_renditions
@@ -72,7 +74,11 @@ class Planner(Protocol):
 
 
 #: The pipelines that every processor knows.
-PIPELINES: Mapping[str, Planner] = {"clips": plan_clips, "renditions": plan_renditions}
+PIPELINES: Mapping[str, Planner] = {
+    "clips": plan_clips,
+    "renditions": plan_renditions,
+    "hls": plan_hls,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +87,12 @@ class ProcessingResult:
 
     output_files: tuple[OutputFile, ...]
     """Verified files with their facts; paths are relative to the output folder."""
+    files: tuple[str, ...]
+    """Every file to be published, relative to the output folder, in the order to do so.
+
+    More than `output_files`: an HLS package stands there as its master playlist alone, and has
+    thousands of segments, which come first.
+    """
     warnings: tuple[str, ...]
     """What a person should know: fewer clips than asked for, no sound, damaged parts."""
     processing_seconds: float
@@ -223,6 +235,10 @@ class VideoProcessor:
         ):
             (folder / SOURCE_NAME).symlink_to(_existing(source))
             facts = inspector.source(folder / SOURCE_NAME)
+            warnings: tuple[str, ...] = ()
+            if settings.per_title and settings.pipeline != "clips":
+                report(Progress(percent=0, stage="sampling"))
+                facts, warnings = self._sampled(facts, settings, folder, inspector, should_stop)
             plan, percent = self._prepared(
                 replace(facts, captions=given_captions),
                 settings,
@@ -243,14 +259,42 @@ class VideoProcessor:
             made = execution.perform()
             if should_stop():
                 raise ProcessingCancelledError
-            _publish(made, output_dir)
+            places = _places(made, folder)
+            _publish(places, output_dir)
         execution.finish()
         return ProcessingResult(
             output_files=tuple(map(_output_file, made)),
-            warnings=(*plan.warnings, *execution.warnings),
+            files=tuple(places),
+            warnings=(*warnings, *plan.warnings, *execution.warnings),
             processing_seconds=round(time.monotonic() - started_at, 3),
             source=facts,
         )
+
+    def _sampled(
+        self,
+        facts: SourceFacts,
+        settings: ProcessingSettings,
+        folder: Path,
+        inspector: Inspector,
+        should_stop: Callable[[], bool],
+    ) -> tuple[SourceFacts, tuple[str, ...]]:
+        """The facts with what samples needed; or a warning, for the usual ladder can still be made."""
+        try:
+            complexity = measure_complexity(
+                facts,
+                settings,
+                machine=self.machine,
+                limits=self._limits,
+                ffmpeg=self.ffmpeg,
+                folder=folder,
+                inspector=inspector,
+                should_stop=should_stop,
+            )
+        except ProcessingCancelledError:
+            raise
+        except ProcessingError as error:
+            return facts, (f"per title: no sample could be measured, so all is made ({error})",)
+        return replace(facts, complexity=complexity), ()
 
     def _in_a_folder(
         self, source: str | Path, work: Callable[[Path, SourceFacts], ResultT]
@@ -426,19 +470,39 @@ def _folder_for_outputs(output_dir: Path) -> Generator[None]:
         raise
 
 
-def _publish(made: tuple[MadeOutput, ...], output_dir: Path) -> None:
+def _places(made: tuple[MadeOutput, ...], folder: Path) -> dict[str, Path]:
+    """Where each file lies, by its final name: what a playlist names comes before it."""
+    places: dict[str, Path] = {}
+    for output in made:
+        places |= {name: folder / name for name in output.companions}
+        places[output.planned.file_name] = output.path
+    return places
+
+
+def _publish(places: Mapping[str, Path], output_dir: Path) -> None:
     placed: list[Path] = []
+    new: list[Path] = []
     try:
-        for output in made:
-            target = output_dir / output.planned.file_name
-            move_file(output.path, target)
+        for name, path in places.items():
+            target = output_dir / name
+            new += _made_folders(target.parent)
+            move_file(path, target)
             placed.append(target)
     except BaseException as error:
         for path in placed:
             path.unlink(missing_ok=True)
+        for path in reversed(new):
+            path.rmdir()
         if isinstance(error, OSError):
             raise _unwritable(output_dir, error) from error
         raise
+
+
+def _made_folders(folder: Path) -> list[Path]:
+    """The folder is there; those that were not are named, outermost first."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return new[::-1]
 
 
 def _unwritable(output_dir: Path, error: OSError) -> ProcessingError:
@@ -457,6 +521,7 @@ def _output_file(made: MadeOutput) -> OutputFile:
         path=planned.file_name,
         kind=planned.kind,
         name=planned.name,
+        **made.details,
         size_bytes=made.size_bytes,
         sha256=made.sha256,
         source_start_seconds=planned.source_start_seconds,

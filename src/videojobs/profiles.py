@@ -8,12 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from videojobs.models import EnhancementLevel, PlatformTarget, QualityPreset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+VideoCodec = Literal["h264", "hevc", "av1"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +117,25 @@ class Rendition:
     long_side: int
     short_side: int
     max_video_bitrate_kbps: int
+    """Of H.264; other codecs get their share of it, see `CodecProfile.rate_share`."""
     audio_bitrate_kbps: int
+    codecs: tuple[VideoCodec, ...] = ("h264", "hevc", "av1")
+    """In which it is made, when they are asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodecProfile:
+    """An encoder besides libx264, and what it is set to for each quality preset."""
+
+    name: VideoCodec
+    encoder: str
+    """ffmpeg's name for it."""
+    presets: Mapping[QualityPreset, str]
+    crf: Mapping[QualityPreset, int]
+    rate_share: float
+    """The ceiling of its rate, as a share of the one of H.264 for an equal look."""
+    cost: float
+    """CPU time, as a multiple of libx264's with the same quality preset."""
 
 
 _MEGABYTE = 1_000_000
@@ -282,8 +303,51 @@ ENHANCEMENTS: Mapping[EnhancementLevel, Enhancement] = MappingProxyType(
     }
 )
 
+
+def _by_preset(draft: str, standard: str, pro: str) -> Mapping[QualityPreset, str]:
+    names = (QualityPreset.DRAFT, QualityPreset.STANDARD, QualityPreset.PRO)
+    return MappingProxyType(dict(zip(names, (draft, standard, pro), strict=True)))
+
+
+def _crf_by_preset(draft: int, standard: int, pro: int) -> Mapping[QualityPreset, int]:
+    names = (QualityPreset.DRAFT, QualityPreset.STANDARD, QualityPreset.PRO)
+    return MappingProxyType(dict(zip(names, (draft, standard, pro), strict=True)))
+
+
+#: What may be made beside H.264. The shares of rate are those of Apple's HLS authoring
+#: specification for HEVC (1080p: 4,500 of 6,000 and less), and a convention for AV1.
+CODECS: Mapping[VideoCodec, CodecProfile] = MappingProxyType(
+    {
+        "hevc": CodecProfile(
+            name="hevc",
+            encoder="libx265",
+            presets=_by_preset("ultrafast", "veryfast", "medium"),
+            crf=_crf_by_preset(29, 25, 22),
+            rate_share=0.7,
+            cost=2.5,
+        ),
+        "av1": CodecProfile(
+            name="av1",
+            encoder="libsvtav1",
+            presets=_by_preset("11", "10", "6"),
+            crf=_crf_by_preset(42, 36, 30),
+            rate_share=0.6,
+            cost=1.5,
+        ),
+    }
+)
+
 #: Largest first. Rates: capped CRF below Apple's HLS authoring specification (appendix, H.264).
 RENDITIONS: tuple[Rendition, ...] = (
+    Rendition(
+        name="2160p",
+        long_side=3840,
+        short_side=2160,
+        # H.264 would have to leave level 4.2, which Apple's specification does not allow.
+        max_video_bitrate_kbps=18_000,
+        audio_bitrate_kbps=160,
+        codecs=("hevc", "av1"),
+    ),
     Rendition(
         name="1080p",
         long_side=1920,
@@ -303,6 +367,13 @@ RENDITIONS: tuple[Rendition, ...] = (
         long_side=854,
         short_side=480,
         max_video_bitrate_kbps=1400,
+        audio_bitrate_kbps=96,
+    ),
+    Rendition(
+        name="360p",
+        long_side=640,
+        short_side=360,
+        max_video_bitrate_kbps=800,
         audio_bitrate_kbps=96,
     ),
 )

@@ -184,7 +184,7 @@ class NewVideoJob(Request):
     Attributes:
         user_id: The owner. A service must give it; a signed-in user owns what they create.
         team_id: A team of the owner's; its members see the job, its admins may change it.
-        pipeline: ``clips`` (default), ``renditions``, or a name that your own worker knows.
+        pipeline: ``clips`` (default), ``renditions``, ``hls``, or a name that your own worker knows.
         queue: Which workers take it: those of ``default``, or of another name.
         priority: 0 to 9, 5 by default; higher goes first.
         run_at: Not before this moment, with a time zone; at once by default.
@@ -328,7 +328,7 @@ class JobFilter(Request):
         user_id: Whose.
         team_id: Of which team.
         status: One status, or several.
-        pipeline: ``clips``, ``renditions``, or a name of your own.
+        pipeline: ``clips``, ``renditions``, ``hls``, or a name of your own.
         queue: Its exact name.
         platform_target: ``tiktok``, ``instagram`` or ``youtube_shorts``.
         quality_preset: ``draft``, ``standard`` or ``pro``.

@@ -27,7 +27,7 @@ def test_an_inspection_that_a_signal_ends_is_repeated(script, tmp_path):
     """A system that is short of memory kills what it likes; the ffmpeg is as good as before."""
     os.mkfifo(tmp_path / "orders")
     orders = os.open(tmp_path / "orders", os.O_RDWR)
-    os.write(orders, b"die\nlive\nlive\n")
+    os.write(orders, b"die\nlive\nlive\nlive\n")
     ffmpeg = script(
         f'read order < "{tmp_path}/orders"\n[ $order = live ] || kill -9 $$\n'
         f'exec "{find_ffmpeg()}" "$@"'

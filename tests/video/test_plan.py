@@ -396,7 +396,11 @@ def test_sources_that_cannot_be_used_are_refused(
     [
         ({"clip_count": 0}, "clip_count", "greater than or equal to 1"),
         ({"clip_width": 721, "clip_height": 1280}, "clip_width", "even number"),
-        ({"rendition_heights": [144]}, "rendition_heights", "choose from [1080, 720, 480]"),
+        (
+            {"rendition_heights": [144]},
+            "rendition_heights",
+            "choose from [2160, 1080, 720, 480, 360]",
+        ),
         ({"platform_target": "myspace"}, "platform_target", "'tiktok'"),
         ({"clip_length": 5}, "clip_length", "not a field"),
         ({"clip_width": 720}, "", "together"),

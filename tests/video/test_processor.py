@@ -460,8 +460,8 @@ def test_a_pipeline_of_ones_own_is_used_by_name(media: Make, work_dir: Path, tmp
 
 def test_an_unknown_pipeline_is_refused(processor: VideoProcessor, media: Make, tmp_path: Path):
     """The message names those that are known."""
-    with pytest.raises(ProcessingError, match=r"\['clips', 'renditions'\]") as failed:
-        processor.process(media("silent.mp4"), small(pipeline="hls"), output_dir=tmp_path / "out")
+    with pytest.raises(ProcessingError, match=r"\['clips', 'hls', 'renditions'\]") as failed:
+        processor.process(media("silent.mp4"), small(pipeline="dash"), output_dir=tmp_path / "out")
 
     assert failed.value.code == "unknown_pipeline"
 

@@ -81,6 +81,26 @@ def test_two_workers_share_one_film(manager, storage, storage_dir, create, datab
     assert [path.name for path in storage_dir.iterdir() if path.is_dir()] == [str(job_id)]
 
 
+def test_a_shared_film_is_packaged_when_it_is_joined(manager, storage, storage_dir, create):
+    """The segments' jobs make no packages; the film has one, with its thumbnails and per title."""
+    more = {"rendition_heights": [360], "per_title": True, "thumbnails": True}
+    job_id = create(**(FILM | {"pipeline": "hls", "settings": SETTINGS | more}))
+
+    with running(Worker(manager, storage=storage), Worker(manager, storage=storage)):
+        job = manager.wait_for_job(job_id, timeout=90)
+
+    assert job.status is JobStatus.COMPLETED, job.error_message
+    kinds = [output.kind for output in job.output_files]
+    assert kinds == ["video", "poster", "sprite", "thumbnails", "playlist"]
+    video, *_, package = job.output_files
+    assert frames(storage_dir / video.path) == 6000
+    master = storage_dir / package.path
+    assert master.name == "master.m3u8"
+    assert len(list((master.parent / video.name).glob("*.m4s"))) == 100
+    (event,) = [each for each in manager.get_job_events(job_id) if each.type == "completed"]
+    assert any(warning.startswith("per title: ") for warning in event.data["warnings"])
+
+
 def test_a_film_that_waits_holds_no_place(manager, storage, create):
     """One worker that runs one job at a time, under a limit of one for the tenant, gets through."""
     job_id = create(**FILM)

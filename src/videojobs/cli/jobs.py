@@ -89,7 +89,7 @@ def create(
     source: Annotated[str, typer.Argument(help="The video, as the worker's storage names it.")],
     user: Annotated[str, typer.Option(help="The owner's id.")],
     team: Annotated[str | None, typer.Option(help="A team of the owner's.")] = None,
-    pipeline: Annotated[str, typer.Option(help="clips, renditions, or your own.")] = "clips",
+    pipeline: Annotated[str, typer.Option(help="clips, renditions, hls, or your own.")] = "clips",
     clips: Annotated[int | None, typer.Option(help="How many clips to cut.")] = None,
     platform: Annotated[PlatformTarget | None, typer.Option(help="Where to publish.")] = None,
     quality: Annotated[QualityPreset, typer.Option()] = QualityPreset.STANDARD,

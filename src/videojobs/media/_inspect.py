@@ -1,8 +1,8 @@
 """Looks at media files with PyAV, in a process of its own: a hostile file may crash it.
 
 Started as a script, knows nothing of the package. Reads one JSON request a line from stdin
-(``{"look_at": "source" | "video" | "whole video" | "poster", "path": ..., "seconds": ...}``) and answers each
-with one line: ``{"facts": ...}``, or ``{"error": ..., "kind": ...}``.
+(``{"look_at": ..., "path": ..., "seconds": ..., "more": {...}}``) and answers each with one line:
+``{"facts": ...}``, or ``{"error": ..., "kind": ...}``. `_LOOKS` names what can be looked at.
 """
 
 # pyright: basic
@@ -10,10 +10,13 @@ with one line: ``{"facts": ...}``, or ``{"error": ..., "kind": ...}``.
 
 from __future__ import annotations
 
+import bisect
+import io
 import json
 import re
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -301,7 +304,8 @@ class _Decoder:
     def _saw(self, frames: list[Any]) -> None:
         for frame in frames:
             self._came += 1
-            self.rotation = int(frame.rotation) % 360
+            if isinstance(frame, av.VideoFrame):
+                self.rotation = int(frame.rotation) % 360
 
     def _note(self, error: Any) -> None:
         self.error = self.error or str(error.strerror)
@@ -345,11 +349,111 @@ def look_at_poster(path: str) -> dict[str, Any]:
         }
 
 
+def look_at_fragments(path: str) -> dict[str, Any]:
+    """A fragmented MP4 of one stream: the places of its fragments, from the packets' own places."""
+    boxes = list(_top_boxes(path))
+    starts = [place for kind, place, _ in boxes if kind == "moof"]
+    ends = [place + length for kind, place, length in boxes if kind == "mdat"]
+    if not starts or len(starts) != len(ends):
+        raise ValueError("it is not fragmented")
+    seconds, picture_ends = [0.0] * len(starts), [0] * len(starts)
+    with _opened_as_mp4(f"file:{path}") as container:
+        stream = container.streams[0]
+        context = stream.codec_context
+        for packet in container.demux(stream):
+            if packet.dts is None:
+                continue
+            place = bisect.bisect(starts, packet.pos) - 1
+            seconds[place] += float((packet.duration or 0) * packet.time_base)
+            picture_ends[place] = picture_ends[place] or packet.pos + packet.size
+        return {
+            "codec": _codec_name(context),
+            "extradata": bytes(context.extradata or b"").hex(),
+            "init_bytes": starts[0],
+            "channels": context.layout.nb_channels if stream.type == "audio" else 0,
+            "fragments": list(zip(starts, ends, seconds, picture_ends, strict=True)),
+        }
+
+
+def _top_boxes(path: str) -> Iterator[tuple[str, int, int]]:
+    """Kind, place and length of each box of an MP4."""
+    size, place = _size(path), 0
+    with Path(path).open("rb") as file:
+        while place + 8 <= size:
+            file.seek(place)
+            length, kind = int.from_bytes(file.read(4), "big"), file.read(4)
+            length = int.from_bytes(file.read(8), "big") if length == 1 else length
+            yield kind.decode("latin-1"), place, length
+            place += max(length, 8)
+
+
+def look_at_stream(path: str, names: list[str], pictures: list[list[Any]]) -> dict[str, Any]:
+    """Segments as a player gets them: each behind the stream's beginning, none before it."""
+    folder = Path(path)
+    init = (folder / "init.mp4").read_bytes()
+    error: str | None = None
+    segments = []
+    for name in names:
+        data = init + (folder / name).read_bytes()
+        facts, packets_error = _segment(data, decode=name in (names[0], names[-1]))
+        segments.append(facts | {"size_bytes": len(data) - len(init)})
+        error = error or (packets_error and f"{name}: {packets_error}")
+    for name, offset, length in pictures:
+        with (folder / name).open("rb") as file:
+            file.seek(offset)
+            alone = init + file.read(length)
+        error = error or _picture_error(alone, name)
+    return {"segments": segments, "error": error}
+
+
+def _segment(data: bytes, *, decode: bool) -> tuple[dict[str, Any], str | None]:
+    with _opened_as_mp4(io.BytesIO(data)) as container:
+        stream = container.streams[0]
+        decoder = _Decoder(stream)
+        _decode_strictly(stream)
+        packets = [packet for packet in container.demux(stream) if packet.dts is not None]
+        if decode:
+            for packet in packets:
+                decoder.feed(packet)
+            decoder.end()
+        return {
+            "seconds": sum(float((each.duration or 0) * each.time_base) for each in packets),
+            "start_seconds": float(packets[0].dts * packets[0].time_base),
+            "starts_with_keyframe": bool(packets[0].is_keyframe),
+        }, decoder.error
+
+
+def _picture_error(data: bytes, name: str) -> str | None:
+    """Why a part of a segment does not show exactly one keyframe."""
+    with _opened_as_mp4(io.BytesIO(data)) as container:
+        stream = container.streams.video[0]
+        decoder = _Decoder(stream)
+        _decode_strictly(stream)
+        packet = next(iter(container.demux(stream)))
+        if not packet.is_keyframe:
+            return f"{name}: a picture for fast winding is no keyframe"
+        decoder.feed(packet)
+        decoder.end()
+        return decoder.error and f"{name}: {decoder.error}"
+
+
+def _opened_as_mp4(file: Any) -> Any:
+    return av.open(file, format="mp4")
+
+
+def _decode_strictly(stream: Any) -> None:
+    stream.codec_context.thread_count = 1
+    stream.codec_context.options = {"err_detect": "explode"}
+
+
 _LOOKS = {
     "source": look_at_source,
     "video": look_at_video,
     "whole video": look_at_whole_video,
     "poster": look_at_poster,
+    "sprite": look_at_poster,
+    "fragments": look_at_fragments,
+    "stream": look_at_stream,
 }
 
 
@@ -358,7 +462,7 @@ def _answer(line: str) -> dict[str, Any]:
     # Ends this process, even inside a decoder, when the parent is no longer there to do it.
     signal.alarm(int(request["seconds"]) + 5)
     try:
-        return {"facts": _LOOKS[request["look_at"]](request["path"])}
+        return {"facts": _LOOKS[request["look_at"]](request["path"], **request["more"])}
     except Exception as error:  # noqa: BLE001 # the parent decides what it means
         return {"error": _words(error), "kind": type(error).__name__}
     finally:

@@ -8,10 +8,11 @@ import logging
 import threading
 import time
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 from videojobs.errors import ProcessingCancelledError, ProcessingError
+from videojobs.media.packaging import make_package
 from videojobs.media.runner import RunLimits, RunReport, run_ffmpeg
 from videojobs.media.watching import seen_in
 from videojobs.pipelines.captions import font_error, glyph_warning
@@ -41,6 +42,7 @@ from videojobs.pipelines.progress import (
     ProgressBlock,
     ProgressTracker,
 )
+from videojobs.pipelines.thumbnails import thumbnail_track
 from videojobs.pipelines.verification import OutputFacts, is_decoded_whole, output_error
 
 if TYPE_CHECKING:
@@ -60,9 +62,18 @@ class MadeOutput:
     path: Path
     size_bytes: int
     facts: OutputFacts | None
-    """``None`` for captions, which nothing is to be found out about."""
+    """``None`` for text, of which nothing is to be found out about."""
     sha256: str
-    loudness: Loudness | None
+    loudness: Loudness | None = None
+    companions: tuple[str, ...] = ()
+    """Files of the folder that belong to it and are published before it, by their own names."""
+    details: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """More facts about it, for people."""
+
+    @property
+    def duration_seconds(self) -> float:
+        """0 for what does not play."""
+        return 0.0 if self.facts is None else self.facts.duration_seconds
 
 
 class SegmentKeeper(Protocol):
@@ -128,7 +139,8 @@ class Execution:
             ProcessingCancelledError: It was to stop.
         """
         made = [*self._perform_all(self._plan.runs), *self._perform_all(self._plan.joins)]
-        return tuple(each for each in made if each.planned.part_of is None)
+        films = tuple(each for each in made if each.planned.part_of is None)
+        return (*films, *self._thumbnails(films), *self._packaged())
 
     def finish(self) -> None:
         """The files have their final names: tell it."""
@@ -155,8 +167,7 @@ class Execution:
         return made
 
     def _make(self, run: PlannedRun) -> tuple[MadeOutput, ...]:
-        for each in (*run.lists, *run.files):
-            (self._folder / each.file_name).write_text(each.text, encoding="utf-8")
+        self._write_texts(run)
         findings = self._findings(run)
         report = self._encode(run, run.arguments, findings)
         if report.damaged_frames and run.arguments_from_start:
@@ -190,6 +201,42 @@ class Execution:
 
     def _files(self, run: PlannedRun) -> dict[str, Path]:
         return {output.file_name: self._folder / output.part_name for output in run.outputs}
+
+    def _thumbnails(self, made: tuple[MadeOutput, ...]) -> tuple[MadeOutput, ...]:
+        planned = self._plan.thumbnails
+        if planned is None:
+            return ()
+        self._encode(planned.run, planned.run.arguments, Findings())
+        sheet = self._verified(planned.run, planned.sheet, 0.0)
+        path = self._folder / planned.track.part_name
+        path.write_text(thumbnail_track(planned, made[0].duration_seconds))
+        self._advance(lambda: self._tracker.verified(planned.run))
+        return sheet, _made(planned.track, path)
+
+    def _packaged(self) -> tuple[MadeOutput, ...]:
+        package = self._plan.package
+        if package is None:
+            return ()
+        self._write_texts(package.run)
+        self._encode(package.run, package.run.arguments, Findings())
+        made = make_package(package, folder=self._folder, inspector=self._inspector)
+        self._advance(lambda: self._tracker.verified(package.run))
+        master = self._folder / package.master.file_name
+        return (
+            MadeOutput(
+                planned=package.master,
+                path=master,
+                size_bytes=made.facts.size_bytes,
+                facts=made.facts,
+                sha256=_sha256(master),
+                companions=made.file_names,
+                details=made.details,
+            ),
+        )
+
+    def _write_texts(self, run: PlannedRun) -> None:
+        for each in (*run.lists, *run.files):
+            (self._folder / each.file_name).write_text(each.text, encoding="utf-8")
 
     def _findings(self, run: PlannedRun) -> Findings:
         """What is measured before the run."""
@@ -271,8 +318,7 @@ class Execution:
                 retryable=True,
             )
         decode_seconds = output.duration_seconds if is_decoded_whole(output) else None
-        kind = "poster" if output.kind == "poster" else "video"
-        facts = self._inspector.output(path, kind, decode_seconds=decode_seconds)
+        facts = self._inspector.output(path, output.kind, decode_seconds=decode_seconds)
         if error := output_error(output, facts):
             raise error
         loudness = self._achieved(output, run.loudness, gain_db) if run.loudness else None
@@ -298,7 +344,7 @@ class Execution:
         seconds = {
             output.name: self._clock(run, output, block)
             for output in run.outputs
-            if output.kind == "video"
+            if output.kind != "poster"
         }
         self._advance(lambda: self._tracker.encoded(run, seconds))
 

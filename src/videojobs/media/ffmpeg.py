@@ -12,6 +12,7 @@ from pathlib import Path
 from videojobs.errors import ConfigurationError, MissingExtraError
 from videojobs.media.launching import launched
 from videojobs.pipelines.plan import Machine
+from videojobs.profiles import CODECS
 
 _INSPECTION_SECONDS = 20
 _TRIES = 3
@@ -65,11 +66,16 @@ def inspect_ffmpeg(ffmpeg: str, *, cores: int) -> Machine:
     """
     version = _VERSION.search(_said(ffmpeg, "-version"))
     filters = _said(ffmpeg, "-hide_banner", "-filters")
+    encoders = _said(ffmpeg, "-hide_banner", "-encoders")
     return Machine(
         cores=cores,
         # A build from git has no number, and is newer than any that lacks what we ask.
         ffmpeg_major=int(version.group(1)) if version else 9,
         has_tone_mapping=" zscale " in filters and " tonemap " in filters,
+        has_vmaf=" libvmaf " in filters,
+        lacks_encoders=frozenset(
+            codec.encoder for codec in CODECS.values() if f" {codec.encoder} " not in encoders
+        ),
     )
 
 

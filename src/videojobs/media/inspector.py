@@ -11,9 +11,10 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from videojobs.errors import MissingExtraError, ProcessingCancelledError, ProcessingError
 from videojobs.media.launching import launched
@@ -23,11 +24,15 @@ from videojobs.pipelines.failures import (
     SOURCE_TOO_COMPLEX,
     TRUNCATED_SOURCE,
 )
+from videojobs.pipelines.hls import SegmentFacts
+from videojobs.pipelines.playlists import Fragment
 from videojobs.pipelines.source import AudioFacts, SourceFacts, VideoFacts
 from videojobs.pipelines.verification import OutputFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from videojobs.pipelines.plan import OutputKind
 
 _SCRIPT = Path(__file__).with_name("_inspect.py")
 _SOURCE_SECONDS = 30.0
@@ -38,6 +43,20 @@ _ADDRESS_SPACE_BYTES = 4 << 30
 
 #: libavformat says "cannot allocate" also when there are more streams than it was allowed.
 _UNREADABLE = {"FormatRefusedError": FORMAT_REFUSED, "MemoryError": SOURCE_TOO_COMPLEX}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FragmentedStream:
+    """A stream as ffmpeg left it, not yet cut into segments."""
+
+    codec: str
+    extradata: bytes
+    """The decoder's configuration, as the codec's specification lays it out."""
+    init_bytes: int
+    """How much of the file a player needs before any fragment."""
+    channels: int
+    """0 for a picture."""
+    fragments: tuple[Fragment, ...]
 
 
 class Inspector:
@@ -73,7 +92,7 @@ class Inspector:
         return _source_facts(reply["facts"])
 
     def output(
-        self, path: Path, kind: Literal["video", "poster"], *, decode_seconds: float | None = None
+        self, path: Path, kind: OutputKind, *, decode_seconds: float | None = None
     ) -> OutputFacts:
         """What a file of our own making is.
 
@@ -89,12 +108,44 @@ class Inspector:
             reply = self._ask("whole video", path, seconds=seconds + 4 * decode_seconds)
         else:
             reply = self._ask(kind, path, seconds=seconds)
-        if "facts" not in reply:
-            raise _unusable(path, reply)
-        return _output_facts(reply["facts"])
+        return _output_facts(_of_ours(path, reply))
 
-    def _ask(self, look_at: str, path: Path, *, seconds: float) -> dict[str, Any]:
-        request = {"look_at": look_at, "path": str(path), "seconds": seconds}
+    def fragments(self, path: Path) -> FragmentedStream:
+        """Where the fragments of a stream lie, and how a player must be told about it.
+
+        Raises:
+            ProcessingError: ``invalid_output``.
+        """
+        seconds = _OUTPUT_SECONDS + path.stat().st_size / _BYTES_PER_SECOND
+        found = _of_ours(path, self._ask("fragments", path, seconds=seconds))
+        return FragmentedStream(
+            codec=found["codec"],
+            extradata=bytes.fromhex(found["extradata"]),
+            init_bytes=found["init_bytes"],
+            channels=found["channels"],
+            fragments=tuple(Fragment(*each) for each in found["fragments"]),
+        )
+
+    def stream(
+        self, folder: Path, *, names: Sequence[str], pictures: Sequence[tuple[str, int, int]]
+    ) -> tuple[tuple[SegmentFacts, ...], str | None]:
+        """What the segments of a finished stream are, and the first thing that does not decode.
+
+        *pictures* are the parts of segments that must show one keyframe each.
+
+        Raises:
+            ProcessingError: ``invalid_output``.
+        """
+        size = sum((folder / name).stat().st_size for name in names)
+        seconds = _OUTPUT_SECONDS + size / _BYTES_PER_SECOND + 0.1 * len(pictures)
+        more = {"names": list(names), "pictures": [list(each) for each in pictures]}
+        found = _of_ours(folder, self._ask("stream", folder, seconds=seconds, more=more))
+        return tuple(SegmentFacts(**each) for each in found["segments"]), found["error"]
+
+    def _ask(
+        self, look_at: str, path: Path, *, seconds: float, more: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        request = {"look_at": look_at, "path": str(path), "seconds": seconds, "more": more or {}}
         with self._lock:
             process = self._process = self._running()
             assert process.stdin is not None  # noqa: S101 # a pipe was asked for
@@ -173,6 +224,13 @@ def _limits() -> dict[str, int]:
 def _environment() -> dict[str, str]:
     # The child runs without site packages of its own, and finds PyAV where we do.
     return {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "LC_ALL": "C.UTF-8"}
+
+
+def _of_ours(path: Path, reply: dict[str, Any]) -> dict[str, Any]:
+    """What was found out about a file of our own making."""
+    if "facts" in reply:
+        return reply["facts"]
+    raise _unusable(path, reply)
 
 
 def _unreadable(reply: Mapping[str, Any]) -> ProcessingError:

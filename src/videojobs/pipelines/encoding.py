@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 from math import ceil
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from videojobs.pipelines.graphs import Filter, Layers, Options
 from videojobs.pipelines.plan import GAIN_TOKEN, GAMMA_TOKEN, PLACE_TOKEN
 
 if TYPE_CHECKING:
+    from videojobs.models import QualityPreset
     from videojobs.pipelines.framing import Crop
     from videojobs.pipelines.plan import Span
     from videojobs.pipelines.source import VideoFacts
-    from videojobs.profiles import EncoderPreset, Enhancement
+    from videojobs.profiles import CodecProfile, EncoderPreset, Enhancement, VideoCodec
 
 #: The limiter works on samples and AAC adds overshoot; this much room keeps the true peak of the
 #: finished file below the ceiling.
@@ -26,6 +29,19 @@ _LEVELS = (
     ("4.2", 522_240, 8_704, 62_500),
     ("5.1", 983_040, 36_864, 300_000),
     ("5.2", 2_073_600, 36_864, 300_000),
+)
+
+#: No keyframes besides those that are asked for, and no pictures that lean on the group before.
+_OWN_OPTIONS: Mapping[VideoCodec, Options] = MappingProxyType(
+    {
+        "hevc": {
+            "profile:v": "main",
+            "tag:v": "hvc1",
+            "forced-idr": 1,
+            "x265-params": "log-level=error:scenecut=0:open-gop=0:bframes=2",
+        },
+        "av1": {"svtav1-params": "scd=0"},
+    }
 )
 
 _ZSCALE_TRANSFERS = {"smpte2084": "smpte2084", "arib-std-b67": "arib-std-b67"}
@@ -217,9 +233,33 @@ def mp4_options(
     return options | ({"threads:v": threads} if threads else {})
 
 
-def copy_options(*, duration_seconds: float) -> dict[str, str | int | float]:
+def copy_options(
+    *, duration_seconds: float, codec: VideoCodec = "h264"
+) -> dict[str, str | int | float]:
     """Pictures that are encoded already, in an MP4 like that of `mp4_options`."""
-    return {"c:v": "copy", **_container_options(duration_seconds)}
+    # A copy loses the tag that Apple's players ask for.
+    tag: Options = {"tag:v": "hvc1"} if codec == "hevc" else {}
+    return {"c:v": "copy", **tag, **_container_options(duration_seconds)}
+
+
+def in_codec(
+    options: Options, codec: CodecProfile, quality: QualityPreset, *, max_bitrate_kbps: int
+) -> dict[str, str | int | float]:
+    """The same file with its picture in HEVC or AV1 instead of H.264.
+
+    HEVC is tagged hvc1, since Apple's players do not open hev1.
+    """
+    rate = round(max_bitrate_kbps * codec.rate_share)
+    of_x264 = ("profile:v", "bf", "sc_threshold")
+    return {
+        **{name: value for name, value in options.items() if name not in of_x264},
+        "c:v": codec.encoder,
+        "preset": codec.presets[quality],
+        "crf": codec.crf[quality],
+        "maxrate": f"{rate}k",
+        "bufsize": f"{2 * rate}k",
+        **_OWN_OPTIONS[codec.name],
+    }
 
 
 def h264_level(width: int, height: int, *, rate: Fraction, max_bitrate_kbps: int) -> str:

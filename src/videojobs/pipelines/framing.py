@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from videojobs.pipelines.source import VideoFacts
-    from videojobs.profiles import PlatformProfile, Rendition
+    from videojobs.profiles import PlatformProfile, Rendition, VideoCodec
 
 #: A source this close below a rung counts as being of its size: 1918x1078 is "1080p". And a frame
 #: that is filled this much is filled.
@@ -38,6 +38,8 @@ class Rung:
     height: int
     max_video_bitrate_kbps: int
     audio_bitrate_kbps: int
+    codecs: tuple[VideoCodec, ...]
+    """In which it may be made."""
 
 
 def clip_size(
@@ -135,6 +137,7 @@ def _sized(video: VideoFacts, rendition: Rendition, *, name: str, factor: float)
         height=_whole_even(height * factor),
         max_video_bitrate_kbps=rendition.max_video_bitrate_kbps,
         audio_bitrate_kbps=rendition.audio_bitrate_kbps,
+        codecs=rendition.codecs,
     )
 
 

@@ -108,6 +108,57 @@ class Branch:
     has_audio: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamCopy:
+    """One stream of a finished file, copied into a file of its own."""
+
+    source_name: str
+    stream: str
+    """ffmpeg's name for it: ``v:0`` or ``a:0``."""
+    file_name: str
+    options: Options
+
+
+def copy_arguments(copies: Sequence[StreamCopy]) -> tuple[str, ...]:
+    """One run that copies all of these streams; nothing is decoded."""
+    ffmpeg = _ffmpeg()
+    outputs = [
+        ffmpeg.output(
+            ffmpeg.input(f"file:{copy.source_name}", **HOSTILE_INPUT)[copy.stream],
+            f"file:{copy.file_name}",
+            **copy.options,
+        )
+        for copy in copies
+    ]
+    return _compiled(ffmpeg, outputs, _LOG_WARNINGS)
+
+
+def compare_arguments(
+    file_name: str, source: SourceInput, *, video: Sequence[Filter], threads: int
+) -> tuple[str, ...]:
+    """How much of the source's filtered picture a file shows, by VMAF on every fifth frame.
+
+    Measured on every frame it would cost twice as much, and differ by a tenth.
+    """
+    ffmpeg = _ffmpeg()
+    shown = ffmpeg.input(f"file:{file_name}", **HOSTILE_INPUT)["v:0"]
+    meant = _chain(_input(ffmpeg, source)[str(source.video_index)], video)
+    score = ffmpeg.filter([shown, meant], "libvmaf", n_subsample=5, n_threads=threads)
+    return _compiled(ffmpeg, [ffmpeg.output(score, "-", f="null")], _LOG_SUMMARY)
+
+
+def sheet_arguments(
+    source_name: str, filters: Sequence[Filter], file_name: str, options: Options
+) -> tuple[str, ...]:
+    """The keyframes of a finished file, and nothing else of it, as one picture."""
+    ffmpeg = _ffmpeg()
+    read = ffmpeg.input(f"file:{source_name}", **HOSTILE_INPUT, skip_frame="nokey")
+    picture = _chain(read["v:0"], filters)
+    return _compiled(
+        ffmpeg, [ffmpeg.output(picture, f"file:{file_name}", **options)], _LOG_WARNINGS
+    )
+
+
 def encode_arguments(
     source: SourceInput,
     *,

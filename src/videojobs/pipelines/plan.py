@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
     from videojobs.pipelines.choosing import ChosenClip
+    from videojobs.pipelines.hls import PlannedPackage
+    from videojobs.pipelines.thumbnails import PlannedThumbnails
+    from videojobs.profiles import VideoCodec
 
 #: The source's name in the folder that ffmpeg runs in; never the user's file name, since
 #: ffmpeg reads meaning into names (``-x``, ``a:b``, ``%d``).
@@ -29,7 +32,7 @@ PLACE_TOKEN = "SUBJECT_PLACE"  # noqa: S105
 #: Stands for the gamma that corrects a clip's exposure.
 GAMMA_TOKEN = "EXPOSURE_GAMMA"  # noqa: S105
 
-OutputKind = Literal["video", "poster", "captions"]
+OutputKind = Literal["video", "poster", "captions", "sprite", "thumbnails", "playlist"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,10 @@ class Machine:
     ffmpeg_major: int = 9
     has_tone_mapping: bool = True
     """Whether ffmpeg has zscale (zimg) and tonemap, which HDR sources need."""
+    has_vmaf: bool = True
+    """Whether ffmpeg has libvmaf, which tells how much a picture lost."""
+    lacks_encoders: frozenset[str] = frozenset()
+    """Encoders that a plan could ask for and this ffmpeg was built without."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +65,9 @@ class PlannedOutput:
     height: int = 0
     duration_seconds: float = 0.0
     """0 for what does not play."""
+    video_codec: VideoCodec = "h264"
+    weight: float = 1.0
+    """Its share of the run's work, relative to the other files of the run."""
     frame_rate: Fraction | None = None
     has_audio: bool = False
     max_size_bytes: int | None = None
@@ -224,15 +234,23 @@ class Plan:
     warnings: tuple[str, ...] = ()
     clips: tuple[ChosenClip, ...] = ()
     """Which parts of the source become clips, with scores and reasons, in the source's order."""
+    thumbnails: PlannedThumbnails | None = None
+    package: PlannedPackage | None = None
+    """What becomes of the films of `runs`, or of `joins`, once they are verified."""
+
+    @property
+    def finishing(self) -> tuple[PlannedRun, ...]:
+        """The runs that work on the verified films, one after the other."""
+        return tuple(each.run for each in (self.thumbnails, self.package) if each is not None)
 
     @property
     def steps(self) -> tuple[PlannedRun, ...]:
-        """Every run, and then what joins their files."""
-        return (*self.runs, *self.joins)
+        """Every run, then what joins their files, and then `finishing`."""
+        return (*self.runs, *self.joins, *self.finishing)
 
     @property
     def outputs(self) -> tuple[PlannedOutput, ...]:
-        """Every file that will be there in the end, in order."""
+        """Every file that will be there in the end, in order; a package by its first playlist."""
         return tuple(output for run in self.steps if not run.is_segment for output in run.outputs)
 
     @property

@@ -9,10 +9,10 @@ from videojobs.pipelines.graphs import Branch, Filter, Options
 if TYPE_CHECKING:
     from videojobs.pipelines.plan import PlannedOutput
 
-_STILL: Options = {"frames:v": 1, "c:v": "mjpeg", "q:v": 3, "update": 1, "f": "image2"}
+STILL_OPTIONS: Options = {"frames:v": 1, "c:v": "mjpeg", "q:v": 3, "update": 1, "f": "image2"}
 
 #: JPEG has no other colours than full-range BT.601.
-_IN_JPEG_COLOURS = (
+IN_JPEG_COLOURS = (
     Filter("scale", {"out_color_matrix": "bt601", "out_range": "full"}),
     Filter("format", {"pix_fmts": "yuvj420p"}),
 )
@@ -20,7 +20,7 @@ _IN_JPEG_COLOURS = (
 
 def first_picture_branch(poster: PlannedOutput) -> Branch:
     """The first frame as a JPEG, of the picture as it stands at that place in the graph."""
-    return Branch(file_name=poster.part_name, options=_STILL, tail=_IN_JPEG_COLOURS)
+    return Branch(file_name=poster.part_name, options=STILL_OPTIONS, tail=IN_JPEG_COLOURS)
 
 
 def poster_branch(poster: PlannedOutput, *, at_seconds: float, end_seconds: float) -> Branch:
@@ -39,6 +39,6 @@ def poster_branch(poster: PlannedOutput, *, at_seconds: float, end_seconds: floa
     )
     return Branch(
         file_name=poster.part_name,
-        options={**_STILL, "frames:v": 2},
-        tail=(*first_and_wanted, *_IN_JPEG_COLOURS),
+        options={**STILL_OPTIONS, "frames:v": 2},
+        tail=(*first_and_wanted, *IN_JPEG_COLOURS),
     )

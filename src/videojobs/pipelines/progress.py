@@ -28,8 +28,8 @@ class Progress:
 
     percent: int
     stage: str
-    """``probing``, ``analysing``, ``encoding``, ``verifying``, ``joining``, ``publishing`` or
-    ``done``."""
+    """``probing``, ``analysing``, ``sampling``, ``encoding``, ``verifying``, ``joining``,
+    ``packaging``, ``publishing`` or ``done``."""
     detail: Mapping[str, int] = field(default_factory=dict[str, int])
     """Percent by output name, such as ``{"clip_01": 40}``; a poster from its video's run comes
     with that."""
@@ -159,9 +159,9 @@ class ProgressTracker:
         """Each output of the run has come so far."""
         done = {name: _fraction(value, run.duration_seconds) for name, value in seconds.items()}
         before = _share_before(run)
-        mean = sum(done.values()) / max(len(done), 1)
+        mean = _weighed(run, done)
         self._raise(run, before + mean * (1 - before - _VERIFY_SHARE))
-        if run not in self._plan.joins:
+        if run in self._plan.runs:
             self._encoded_seconds[run.name] = mean * run.duration_seconds
         for output in run.outputs:
             self._note(output, done.get(output.name, 0.0))
@@ -205,8 +205,11 @@ class ProgressTracker:
         waiting = [run for run in self._plan.steps if run.name not in self._verified]
         if not waiting:
             return "publishing"
-        if all(run in self._plan.joins for run in waiting):
+        if all(run in self._plan.finishing for run in waiting):
+            return "packaging"
+        if not any(run in self._plan.runs for run in waiting):
             return "joining"
+        waiting = [run for run in waiting if run not in self._plan.finishing]
         encoded = all(self._fractions[run.name] >= 1 - _VERIFY_SHARE - 1e-9 for run in waiting)
         return "verifying" if encoded else "encoding"
 
@@ -240,6 +243,13 @@ def _share_before(run: PlannedRun) -> float:
 
 def _watch_share(run: PlannedRun) -> float:
     return _WATCH_SHARE if run.watch and run.watch.span else 0.0
+
+
+def _weighed(run: PlannedRun, done: Mapping[str, float]) -> float:
+    """How much of the run's work is done: a large picture counts for more than a small one."""
+    weights = {output.name: output.weight for output in run.outputs if output.name in done}
+    whole = sum(weights.values())
+    return sum(done[name] * weight / whole for name, weight in weights.items())
 
 
 def _fraction(seconds: float, whole: float) -> float:

@@ -12,6 +12,7 @@ from videojobs.pipelines.encoding import (
     copy_options,
     denoised,
     improved,
+    in_codec,
     mp4_options,
     output_rate,
     prepared_picture,
@@ -24,10 +25,12 @@ from videojobs.pipelines.graphs import (
     Branch,
     Filter,
     SourceInput,
+    compare_arguments,
     encode_arguments,
     join_arguments,
     measure_arguments,
 )
+from videojobs.pipelines.per_title import per_title_report, picked_rungs
 from videojobs.pipelines.plan import (
     LoudnessGoal,
     Machine,
@@ -42,12 +45,14 @@ from videojobs.pipelines.segments import (
     SHORT_SECONDS,
     USUAL_SECONDS,
     Segment,
+    SegmentInput,
     cut_into_segments,
     segment_input,
 )
 from videojobs.pipelines.source import SourceFacts, SourceLimits, VideoFacts, usable_video
+from videojobs.pipelines.thumbnails import plan_thumbnails
 from videojobs.pipelines.warnings import source_warnings
-from videojobs.profiles import ENHANCEMENTS, PRESETS, RENDITIONS, Rendition
+from videojobs.profiles import CODECS, ENHANCEMENTS, PRESETS, RENDITIONS, Rendition, VideoCodec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +69,39 @@ _MAX_FRAME_RATE = 60
 #: CPU seconds for a second of film that is joined: the sound of four rungs, and every file written twice.
 _JOIN_COST = 0.04
 
+#: The name of the sample that stands for a ladder of constant rates.
+FIXED_NAME = "fixed"
+
+#: Of each sample's encoders, whatever the machine: their number changes what x264 makes, and all
+#: who encode segments of one film must find the same ladder.
+_SAMPLE_THREADS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedSample:
+    """A short part of the source, encoded to learn what it needs."""
+
+    run: PlannedRun
+    comparisons: tuple[tuple[str, ...], ...]
+    """ffmpeg runs that tell the quality of the largest rung, at its preset and at a constant rate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Encode:
+    """One rung in one codec."""
+
+    rung: Rung
+    codec: VideoCodec
+
+    @property
+    def name(self) -> str:
+        return self.rung.name if self.codec == "h264" else f"{self.rung.name}_{self.codec}"
+
+    @property
+    def weight(self) -> float:
+        factor = 1.0 if self.codec == "h264" else CODECS[self.codec].cost
+        return self.rung.width * self.rung.height / 1e6 * factor
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ladder:
@@ -75,6 +113,14 @@ class _Ladder:
     rate: Fraction
     settings: ProcessingSettings
     machine: Machine
+
+    def encodes(self, rung: Rung) -> tuple[_Encode, ...]:
+        wanted = self.settings.video_codecs
+        return tuple(_Encode(rung=rung, codec=codec) for codec in rung.codecs if codec in wanted)
+
+    @property
+    def all_encodes(self) -> tuple[_Encode, ...]:
+        return tuple(encode for rung in self.rungs for encode in self.encodes(rung))
 
     @property
     def duration_seconds(self) -> float:
@@ -115,7 +161,8 @@ def plan_renditions(
         ProcessingError: The source cannot be used; see `usable_video`.
     """
     video = usable_video(facts, limits)
-    wanted = [rung for rung in RENDITIONS if rung.short_side in settings.rendition_heights]
+    _refuse_missing_encoders(settings, machine)
+    wanted = [rung for rung in RENDITIONS if rung.short_side in settings.ladder_heights]
     plan = _Ladder(
         facts=facts,
         video=video,
@@ -126,12 +173,97 @@ def plan_renditions(
     )
     warnings = (
         *_left_out(plan, wanted),
-        *_without_captions(facts),
+        *_without_captions(facts, settings),
         *source_warnings(facts, video, settings, machine),
     )
+    if facts.complexity is not None:
+        picked = picked_rungs(plan.rungs, facts.complexity.kbps)
+        warnings = (*warnings, per_title_report(plan.rungs, picked, facts.complexity))
+        plan = replace(plan, rungs=picked)
     if plan.segment_seconds:
-        return _in_segments(plan, warnings)
-    return Plan(pipeline=settings.pipeline, runs=(_run(plan),), warnings=warnings)
+        made = _in_segments(plan, warnings)
+    else:
+        made = Plan(pipeline=settings.pipeline, runs=(_run(plan),), warnings=warnings)
+    if not settings.thumbnails or settings.only_segment is not None:
+        return made
+    thumbnails = plan_thumbnails(made.outputs, keyframe_seconds=KEYFRAME_SECONDS)
+    return replace(made, thumbnails=thumbnails)
+
+
+def plan_sample(
+    facts: SourceFacts,
+    settings: ProcessingSettings,
+    *,
+    machine: Machine,
+    limits: SourceLimits,
+    start_seconds: float,
+    seconds: float,
+) -> PlannedSample:
+    """A short part of the source at every rung, and how the largest compares with the source.
+
+    Raises:
+        ProcessingError: The source cannot be used; see `usable_video`.
+    """
+    video = usable_video(facts, limits)
+    wanted = [rung for rung in RENDITIONS if rung.short_side in settings.ladder_heights]
+    plan = _Ladder(
+        facts=replace(facts, duration_seconds=seconds, audio=None),
+        video=video,
+        rungs=tuple(replace(rung, codecs=("h264",)) for rung in ladder(video, wanted)),
+        rate=output_rate(video, highest=_MAX_FRAME_RATE),
+        settings=settings.model_copy(update={"video_codecs": ("h264",)}),
+        machine=machine,
+    )
+    # Found and cut like a segment: a stream without an index must not give a frozen picture.
+    part = Segment(
+        1, round(start_seconds * plan.rate), round(plan.duration_seconds * plan.rate), is_last=False
+    )
+    read = segment_input(part, facts, rate=plan.rate, threads=None)
+    run = _sample_run(plan, read)
+    comparisons = tuple(
+        compare_arguments(
+            output.part_name, read.source, video=_head(plan, read.trim), threads=machine.cores
+        )
+        for output in (run.outputs[0], run.outputs[-1])
+    )
+    return PlannedSample(run=run, comparisons=comparisons)
+
+
+def _sample_run(plan: _Ladder, read: SegmentInput) -> PlannedRun:
+    """Every rung at the preset's quality, and the largest at the ladder's constant rate too."""
+    *videos, _ = _outputs(plan)
+    fixed = replace(videos[0], name=FIXED_NAME, file_name=f"{FIXED_NAME}.mp4")
+    rungs = _rung_branches(plan, videos, _SAMPLE_THREADS)
+    branches = [*rungs[0], _fixed_branch(plan, fixed)]
+    branches += [branch for rung in rungs[1:] for branch in rung]
+    return PlannedRun(
+        name="sample",
+        arguments=encode_arguments(
+            read.source, video=_head(plan, read.trim), audio=(), branches=branches
+        ),
+        outputs=(*videos, fixed),
+        duration_seconds=plan.duration_seconds,
+        cost_seconds=2 * _cost(plan),
+    )
+
+
+def _fixed_branch(plan: _Ladder, output: PlannedOutput) -> Branch:
+    encode = plan.all_encodes[0]
+    options = _encoder(plan, encode, output, _SAMPLE_THREADS)
+    constant = {"b:v": f"{encode.rung.max_video_bitrate_kbps}k"}
+    kept = {name: value for name, value in options.items() if name != "crf"}
+    return Branch(file_name=output.part_name, options={**kept, **constant})
+
+
+def _refuse_missing_encoders(settings: ProcessingSettings, machine: Machine) -> None:
+    for codec in settings.video_codecs:
+        if codec in CODECS and CODECS[codec].encoder in machine.lacks_encoders:
+            advice = "Use the ffmpeg of imageio-ffmpeg, or leave the codec out of video_codecs."
+            raise ProcessingError(
+                f"this ffmpeg cannot make {codec}: it has no {CODECS[codec].encoder}. {advice}",
+                code="ffmpeg_build",
+                advice=advice,
+            )
 
 
 def _left_out(plan: _Ladder, wanted: Sequence[Rendition]) -> tuple[str, ...]:
@@ -144,10 +276,10 @@ def _left_out(plan: _Ladder, wanted: Sequence[Rendition]) -> tuple[str, ...]:
     )
 
 
-def _without_captions(facts: SourceFacts) -> tuple[str, ...]:
-    if not facts.captions:
+def _without_captions(facts: SourceFacts, settings: ProcessingSettings) -> tuple[str, ...]:
+    if not facts.captions or settings.pipeline == "hls":
         return ()
-    return ("the captions were left out: they are burnt into clips, or laid beside them",)
+    return ("the captions were left out: clips and hls have them, and renditions have not",)
 
 
 def _in_segments(plan: _Ladder, warnings: tuple[str, ...]) -> Plan:
@@ -235,10 +367,8 @@ def _segment_arguments(
     read = segment_input(
         segment, plan.facts, rate=plan.rate, threads=threads, from_start=from_start
     )
-    branches = [
-        _rung_branch(plan, rung, output, is_top=place == 0, threads=threads)
-        for place, (rung, output) in enumerate(zip(plan.rungs, outputs, strict=True))
-    ]
+    rungs = _rung_branches(plan, outputs, threads)
+    branches = [branch for rung in rungs for branch in rung]
     return encode_arguments(read.source, video=_head(plan, read.trim), audio=(), branches=branches)
 
 
@@ -257,12 +387,12 @@ def _join_run(
         Branch(
             file_name=output.part_name,
             options={
-                **copy_options(duration_seconds=output.duration_seconds),
-                **(aac_options(rung.audio_bitrate_kbps) if output.has_audio else {}),
+                **copy_options(codec=encode.codec, duration_seconds=output.duration_seconds),
+                **(aac_options(encode.rung.audio_bitrate_kbps) if output.has_audio else {}),
             },
             has_audio=output.has_audio,
         )
-        for rung, output in zip(plan.rungs, videos, strict=True)
+        for encode, output in zip(plan.all_encodes, videos, strict=True)
     ]
     return PlannedRun(
         name="join",
@@ -356,15 +486,17 @@ def _outputs(plan: _Ladder) -> tuple[PlannedOutput, ...]:
     poster = PlannedOutput(
         name="poster", file_name="poster.jpg", kind="poster", width=top.width, height=top.height
     )
-    return (*(_rung_output(plan, rung) for rung in plan.rungs), poster)
+    return (*(_rung_output(plan, encode) for encode in plan.all_encodes), poster)
 
 
-def _rung_output(plan: _Ladder, rung: Rung) -> PlannedOutput:
+def _rung_output(plan: _Ladder, encode: _Encode) -> PlannedOutput:
     return PlannedOutput(
-        name=rung.name,
-        file_name=f"{rung.name}.mp4",
-        width=rung.width,
-        height=rung.height,
+        name=encode.name,
+        file_name=f"{encode.name}.mp4",
+        width=encode.rung.width,
+        height=encode.rung.height,
+        video_codec=encode.codec,
+        weight=encode.weight,
         duration_seconds=plan.duration_seconds,
         frame_rate=plan.rate,
         has_audio=plan.has_audio,
@@ -376,24 +508,40 @@ def _rung_output(plan: _Ladder, rung: Rung) -> PlannedOutput:
 
 def _branches(plan: _Ladder, outputs: tuple[PlannedOutput, ...]) -> tuple[Branch, ...]:
     *videos, poster = outputs
-    rungs = [
-        _rung_branch(plan, rung, output, is_top=place == 0)
-        for place, (rung, output) in enumerate(zip(plan.rungs, videos, strict=True))
-    ]
+    top, *lower = _rung_branches(plan, videos)
     # The poster taps the largest picture, so it comes before the first reduction.
     still = poster_branch(
         poster, at_seconds=_poster_moment(plan), end_seconds=plan.duration_seconds
     )
-    return (rungs[0], still, *rungs[1:])
+    return (*top, still, *(branch for rung in lower for branch in rung))
 
 
-def _rung_branch(
-    plan: _Ladder, rung: Rung, output: PlannedOutput, *, is_top: bool, threads: int | None = None
+def _rung_branches(
+    plan: _Ladder, outputs: Sequence[PlannedOutput], threads: int | None = None
+) -> list[tuple[Branch, ...]]:
+    """For each rung one branch a codec; the first reduces the picture for all that follow."""
+    waiting = iter(outputs)
+    return [
+        tuple(
+            _branch(plan, encode, next(waiting), threads, is_reduced=place == 0 < number)
+            for place, encode in enumerate(plan.encodes(rung))
+        )
+        for number, rung in enumerate(plan.rungs)
+    ]
+
+
+def _branch(
+    plan: _Ladder,
+    encode: _Encode,
+    output: PlannedOutput,
+    threads: int | None,
+    *,
+    is_reduced: bool,
 ) -> Branch:
     return Branch(
         file_name=output.part_name,
-        options=_encoder(plan, rung, output, threads),
-        steps=() if is_top else _reduced(rung),
+        options=_encoder(plan, encode, output, threads),
+        steps=_reduced(encode.rung) if is_reduced else (),
         has_audio=output.has_audio,
     )
 
@@ -404,10 +552,11 @@ def _reduced(rung: Rung) -> tuple[Filter, ...]:
 
 
 def _encoder(
-    plan: _Ladder, rung: Rung, output: PlannedOutput, threads: int | None
+    plan: _Ladder, encode: _Encode, output: PlannedOutput, threads: int | None
 ) -> dict[str, str | int | float]:
+    rung, quality = encode.rung, plan.settings.quality_preset
     options = mp4_options(
-        PRESETS[plan.settings.quality_preset],
+        PRESETS[quality],
         size=(rung.width, rung.height),
         rate=plan.rate,
         keyframe_seconds=KEYFRAME_SECONDS,
@@ -417,6 +566,9 @@ def _encoder(
     )
     # A scene cut's own keyframe would fall at another place on another rung.
     options |= {"sc_threshold": 0, "force_key_frames": f"expr:gte(t,n_forced*{KEYFRAME_SECONDS:g})"}
+    if encode.codec != "h264":
+        ceiling = rung.max_video_bitrate_kbps
+        options = in_codec(options, CODECS[encode.codec], quality, max_bitrate_kbps=ceiling)
     options |= clock_options(output.clock_name) if plan.has_clocks else {}
     return {**options, **(aac_options(rung.audio_bitrate_kbps) if output.has_audio else {})}
 
@@ -438,7 +590,7 @@ def _loudness(plan: _Ladder, source: SourceInput) -> LoudnessGoal | None:
 
 def _cost(plan: _Ladder) -> float:
     preset = PRESETS[plan.settings.quality_preset]
-    megapixels = sum(rung.width * rung.height for rung in plan.rungs) / 1e6
+    megapixels = sum(encode.weight for encode in plan.all_encodes)
     seconds = plan.duration_seconds * float(plan.rate) / 30
     encode = preset.seconds_per_megapixel_second * megapixels * seconds
     decode = 0.03 * plan.video.width * plan.video.height / 1e6 * seconds

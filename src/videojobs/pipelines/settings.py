@@ -10,12 +10,15 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from videojobs.models import EnhancementLevel, PlatformTarget, QualityPreset, VideoJob
-from videojobs.profiles import PLATFORMS, RENDITIONS, PlatformProfile
+from videojobs.profiles import CODECS, PLATFORMS, RENDITIONS, PlatformProfile, VideoCodec
 from videojobs.requests import JsonObject, Request, Slug, refuse
 
 DEFAULT_CLIP_COUNT = 3
 
 _HEIGHTS = tuple(rung.short_side for rung in RENDITIONS)
+_H264_HEIGHTS = tuple(rung.short_side for rung in RENDITIONS if "h264" in rung.codecs)
+_USUAL_HEIGHTS = (1080, 720, 480)
+_USUAL_HLS_HEIGHTS = (1080, 720, 480, 360)
 
 
 def _even(pixels: int) -> int:
@@ -24,7 +27,9 @@ def _even(pixels: int) -> int:
     return pixels
 
 
-def _known_heights(heights: tuple[int, ...]) -> tuple[int, ...]:
+def _known_heights(heights: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    if heights is None:
+        return None
     unknown = [height for height in heights if height not in _HEIGHTS]
     if unknown:
         raise ValueError(f"{unknown[0]} is not a rendition; choose from {list(_HEIGHTS)}")
@@ -66,6 +71,10 @@ class CaptionsMode(StrEnum):
     """Each clip has a WebVTT file beside it."""
 
 
+def _with_h264(codecs: tuple[VideoCodec, ...]) -> tuple[VideoCodec, ...]:
+    return ("h264", *(codec for codec in CODECS if codec in codecs))
+
+
 Pixels = Annotated[int, Field(ge=64, le=4096), AfterValidator(_even)]
 
 
@@ -85,7 +94,7 @@ class ProcessingSettings(Request):
     """How a source is to be processed. Every field has a default."""
 
     pipeline: Slug = "clips"
-    """``clips``, ``renditions``, or a name that was given to the processor."""
+    """``clips``, ``renditions``, ``hls``, or a name that was given to the processor."""
     clip_count: int = Field(default=DEFAULT_CLIP_COUNT, ge=1, le=100)
     """How many clips to cut; a short source gives fewer, with a warning."""
     clip_seconds: float | None = Field(default=None, gt=0, le=900)
@@ -110,13 +119,31 @@ class ProcessingSettings(Request):
     """Where the worker's storage has an SRT or WebVTT file in the source's time; `VideoProcessor`
     takes a path instead."""
     captions_mode: CaptionsMode = CaptionsMode.BURNED
+    """Of clips; an HLS package has them as subtitles."""
+    captions_language: str = Field(
+        default="und", pattern=r"^[A-Za-z0-9]{1,8}(-[A-Za-z0-9]{1,8}){0,3}$"
+    )
+    """For the menus of players, by BCP 47, such as ``en`` or ``pt-BR``; ``und`` if it is not known."""
     quality_preset: QualityPreset = QualityPreset.STANDARD
     enhancement_level: EnhancementLevel = EnhancementLevel.NONE
     platform_target: PlatformTarget | None = None
-    rendition_heights: Annotated[tuple[int, ...], AfterValidator(_known_heights)] = Field(
-        default=_HEIGHTS, min_length=1
-    )
-    """Which rungs of the ladder to make: 1080, 720, 480. None is ever enlarged."""
+    rendition_heights: Annotated[
+        tuple[int, ...] | None, Field(min_length=1), AfterValidator(_known_heights)
+    ] = None
+    """Which rungs of the ladder to make, of 2160, 1080, 720, 480 and 360; none is ever enlarged.
+
+    ``None`` makes 1080, 720 and 480, and for ``hls`` 360 too. 2160 needs a codec besides H.264.
+    """
+    video_codecs: Annotated[tuple[VideoCodec, ...], AfterValidator(_with_h264)] = ("h264",)
+    """In which codecs each rung is made: ``h264`` always, ``hevc`` and ``av1`` beside it."""
+    per_title: bool = False
+    """Whether a short probe of the content picks the rungs and rates that it needs.
+
+    What is saved and lost stands in the result's warnings. A plan without processing, which encodes
+    nothing, shows the usual ladder.
+    """
+    thumbnails: bool = False
+    """Whether renditions get a sheet of small pictures and a WebVTT for a player's time line."""
     segment_seconds: float | None = Field(default=None, ge=0, le=3600)
     """Renditions are encoded in segments of this length, which a successor of a killed worker need
     not make again: a multiple of 6, or 0 for one piece; ``None`` takes 60 for films of more than
@@ -174,6 +201,26 @@ class ProcessingSettings(Request):
                     f"the cut {_told(cut)} lasts {cut.duration_seconds:g} s and does not suit "
                     f"{profile.name}, which takes {low:g} to {high:g} seconds"
                 )
+        return self
+
+    @property
+    def ladder_heights(self) -> tuple[int, ...]:
+        """The rungs that are wished for, largest first."""
+        usual = _USUAL_HLS_HEIGHTS if self.pipeline == "hls" else _USUAL_HEIGHTS
+        return self.rendition_heights or usual
+
+    @model_validator(mode="after")
+    def _rungs_have_codecs(self) -> Self:
+        beyond = [height for height in self.ladder_heights if height not in _H264_HEIGHTS]
+        if beyond and self.video_codecs == ("h264",):
+            raise ValueError(
+                f"a rendition of {beyond[0]} is not made in H.264: give video_codecs hevc or av1"
+            )
+        if len(beyond) == len(self.ladder_heights):
+            raise ValueError(
+                f"give rendition_heights one of {list(_H264_HEIGHTS)} too, for players "
+                "that know only H.264"
+            )
         return self
 
     @model_validator(mode="after")

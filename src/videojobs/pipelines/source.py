@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -103,6 +104,18 @@ class AudioFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Complexity:
+    """What samples of a source needed, for a ladder of its own."""
+
+    kbps: Mapping[str, int]
+    """The rate of each rung at the preset's quality, by its name."""
+    vmaf: float | None
+    """Of the largest rung, 0 to 100; ``None`` when this ffmpeg cannot measure it."""
+    fixed_vmaf: float | None
+    """Of the largest rung at the usual ladder's constant rate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFacts:
     """What a probe found: enough for a plan, without another look at the file."""
 
@@ -116,6 +129,8 @@ class SourceFacts:
     """The index names bytes that the file does not have: an upload that broke off."""
     captions: tuple[Caption, ...] = ()
     """Those that the caller gave with it, in its time."""
+    complexity: Complexity | None = None
+    """Measured only when a ladder per title is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,7 +107,10 @@ def _video_rules(planned: PlannedOutput, found: OutputFacts) -> tuple[tuple[bool
     allowed_gap = (planned.keyframe_seconds or float("inf")) + 2 * frame
     excess = found.duration_seconds - planned.duration_seconds
     return (
-        (found.video_codec != "h264", f"its codec is {found.video_codec} and not h264"),
+        (
+            found.video_codec != planned.video_codec,
+            f"its codec is {found.video_codec} and not {planned.video_codec}",
+        ),
         (found.pixel_format != "yuv420p", f"its pixels are {found.pixel_format}, not yuv420p"),
         (found.sample_aspect_ratio != 1, "its pixels are not square"),
         (found.rotation_degrees != 0, "it asks to be rotated"),
