@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 from uuid import UUID
 
 from videojobs.errors import (
-    JobNotFoundError,
     ProcessingCancelledError,
     ProcessingError,
     VideoJobsError,
@@ -36,12 +33,8 @@ from videojobs.pipelines.progress import Progress
 from videojobs.pipelines.settings import ProcessingSettings
 from videojobs.processor import ProcessingResult, VideoProcessor
 from videojobs.settings import SourcePolicy
+from videojobs.sources import JobSources
 from videojobs.storage import Storage
-from videojobs.storage.paths import lies_below
-
-_OUTPUT_PATH = re.compile(
-    r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/+(?:\./+)*[0-9]+(?:\.segments)?/", re.IGNORECASE
-)
 
 logger = logging.getLogger("videojobs.worker")
 
@@ -149,12 +142,11 @@ def perform(
 ) -> Outcome:
     """Do the work, and tell how it ended; nothing is raised and no file is left behind."""
     try:
-        job = attempt.lease.job
-        for url in (job.source_url, job.settings.get("captions_url")):
-            _refuse_strangers_outputs(url, job, tenant_of)
-            if source_policy == "own_prefix":
-                _refuse_strangers_sources(url, job)
-        return _worked(attempt, processor, storage, work_dir, segments_of)
+        sources = JobSources(
+            job=attempt.lease.job, storage=storage, policy=source_policy, tenant_of=tenant_of
+        )
+        sources.refuse_what_is_not_its_own()
+        return _worked(attempt, processor, sources, work_dir, segments_of)
     except ProcessingCancelledError:
         return attempt.stopped_with or Failed("cancelled", "the run was stopped", retryable=True)
     except (ProcessingError, VideoJobsError) as error:
@@ -164,56 +156,24 @@ def perform(
         return attempt.stopped_with or failure_of(error)
 
 
-def _refuse_strangers_outputs(
-    url: object, job: VideoJob, tenant_of: Callable[[UUID], UUID]
-) -> None:
-    """Outputs lie in the storage that sources come from: one tenant's are no other's source."""
-    found = _OUTPUT_PATH.search(unquote(str(url or "")))
-    if found is None:
-        return
-    try:
-        is_own = tenant_of(UUID(found[1])) == job.tenant_id
-    except JobNotFoundError:
-        is_own = False  # deleted, with its files left: nobody can tell whose they are
-    if not is_own:
-        raise ProcessingError(
-            "the source is an output of a job that is not this tenant's; "
-            "give source_url and captions_url paths of files of your own",
-            code="source_refused",
-        )
-
-
-def _refuse_strangers_sources(url: object, job: VideoJob) -> None:
-    if url is not None and not lies_below(str(url), str(job.tenant_id)):
-        raise ProcessingError(
-            "the source or its captions are not this tenant's; upload them below the folder that is "
-            f"named by the tenant's id, and give source_url as {job.tenant_id}/name.mp4",
-            code="source_refused",
-        )
-
-
 def _worked(
     attempt: Attempt,
     processor: VideoProcessor,
-    storage: Storage,
+    sources: JobSources,
     work_dir: Path,
     segments_of: Callable[[UUID], Sequence[VideoJob]],
 ) -> Outcome:
-    job = attempt.lease.job
-    if job.source_url is None:
-        raise ProcessingError(
-            "the job has no source_url; create it with the path or URL of its video",
-            code="missing_source",
-        )
+    job, storage = attempt.lease.job, sources.storage
     settings = ProcessingSettings.from_job(job)
     with folder_within(work_dir) as folder:
-        source = storage.fetch(job.source_url, folder, cancel=attempt.stop)
+        source = sources.source(folder, cancel=attempt.stop)
         if settings.fan_out:
             attempt.segment_jobs = segments_of(job.id)
             # Facts, not the path: what the source shows and sounds like changes no segment.
             plan = processor.plan(processor.probe(source), settings)
             if missing := _missing_segments(plan, attempt.segment_jobs):
                 return attempt.stopped_with or Split(missing)
+        captions = sources.captions(folder / "captions", cancel=attempt.stop)
         result = processor.process(
             source,
             settings,
@@ -221,7 +181,8 @@ def _worked(
             on_progress=attempt.note,
             cancel=attempt.stop,
             keeper=KeptSegments(attempt, storage, attempt.segment_jobs),
-            **_captions(settings, storage, folder / "captions", attempt.stop),
+            # Only when there are some: a processor of your own need not know of them.
+            **({"captions": captions} if captions else {}),
         )
         if attempt.stopped_with is not None:
             return attempt.stopped_with
@@ -242,31 +203,6 @@ def _missing_segments(plan: Plan, jobs: Sequence[VideoJob]) -> tuple[int, ...]:
             )
     made = {job.settings["only_segment"] for job in jobs if job.status is JobStatus.COMPLETED}
     return tuple(number for number in plan.segment_numbers if number not in made)
-
-
-def _captions(
-    settings: ProcessingSettings, storage: Storage, folder: Path, cancel: threading.Event
-) -> dict[str, Path]:
-    # Handed over only when there are some: a processor of your own need not know of them.
-    if settings.captions_url is None:
-        return {}
-    folder.mkdir()
-    try:
-        return {"captions": storage.fetch(settings.captions_url, folder, cancel=cancel)}
-    except ProcessingError as error:
-        if type(error) is not ProcessingError:  # a cancel, or a full disk
-            raise
-        # A storage knows the file as a source, and advises on source_url.
-        said, advised = (
-            text and text.replace("source_url", "captions_url")
-            for text in (str(error), error.advice)
-        )
-        raise ProcessingError(
-            f"the captions cannot be fetched: {said}",
-            code=error.code or "processing_failed",
-            retryable=error.retryable,
-            advice=advised,
-        ) from error
 
 
 def prefix_of(lease: Lease) -> str:

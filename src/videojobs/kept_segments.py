@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, Field, ValidationError
 
 from videojobs.errors import ProcessingError, VideoJobsError
-from videojobs.models import JobStatus, VideoJob
+from videojobs.models import JobStatus, OutputFile, VideoJob
 from videojobs.storage import Storage
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class KeptSegments:
         self._attempt = attempt
         self._storage = storage
         self._made_elsewhere = {
-            PurePosixPath(output.path).name: output.path
+            (_key_of(output), PurePosixPath(output.path).name): output.path
             for job in segment_jobs
             for output in job.output_files
         }
@@ -68,8 +68,10 @@ class KeptSegments:
         """
         with self._lock:
             self._forget_others(key)
-            if self._made_elsewhere.keys() >= files.keys():
-                return self._link(self._made_elsewhere, files)
+            elsewhere = {name: self._made_elsewhere.get((key, name)) for name in files}
+            made = {name: path for name, path in elsewhere.items() if path is not None}
+            if len(made) == len(files):
+                return self._link(made, files)
             token = next((token for token, names in self._told.kept.items() if name in names), None)
         if token is None:
             return False
@@ -101,6 +103,11 @@ def remove_segments(job: VideoJob, attempt: Attempt, storage: Storage) -> None:
             storage.remove(prefix)
         except (ProcessingError, VideoJobsError, OSError) as error:
             logger.warning("job %s: its segments stay in the storage: %s", job_id, error)
+
+
+def _key_of(output: OutputFile) -> str | None:
+    """What its job told of it; made of another source, or by other settings, it fits no more."""
+    return (output.model_extra or {}).get("segments_key")
 
 
 class _Told(BaseModel):

@@ -313,10 +313,11 @@ class VideoProcessor:
         report: Callable[[Progress], None] = lambda _: None,
     ) -> tuple[Plan, int]:
         """The plan, and the percentage at which its work begins."""
-        rough = self._planned(facts, settings, None)  # refuses what is not worth a look
         takes_analysis = _takes(self._planner(settings.pipeline), "analysis")
         if not (settings.wants_analysis and takes_analysis):
-            return rough, PROBED_PERCENT
+            return self._planned(facts, settings, None), PROBED_PERCENT
+        # Refuses what is not worth a look.
+        rough = self._planned(replace(facts, captions=()), settings, None)
         telling = _AnalysisProgress(report)
         analyser = self._analyser(facts, settings, folder, should_stop, telling)
         telling.last_percent = _share(analyser.cost_seconds, rough.cost_seconds)
@@ -521,7 +522,7 @@ def _output_file(made: MadeOutput) -> OutputFile:
         path=planned.file_name,
         kind=planned.kind,
         name=planned.name,
-        **made.details,
+        **_more_facts(made),
         size_bytes=made.size_bytes,
         sha256=made.sha256,
         source_start_seconds=planned.source_start_seconds,
@@ -530,6 +531,11 @@ def _output_file(made: MadeOutput) -> OutputFile:
         reason=planned.reason,
     )
     return file if made.facts is None else file.model_copy(update=_media_facts(made, made.facts))
+
+
+def _more_facts(made: MadeOutput) -> dict[str, Any]:
+    key = made.planned.segments_key
+    return {**made.details, **({"segments_key": key} if key else {})}
 
 
 def _media_facts(made: MadeOutput, facts: OutputFacts) -> dict[str, object]:

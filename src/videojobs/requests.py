@@ -161,7 +161,7 @@ def _problem(field: str, value: object, message: str) -> tuple[str, Any, str]:
 
 def without_secrets(field: str, value: object) -> object:
     """The value as an error may show it: a signed URL carries its token in the query."""
-    if field == "source_url" and isinstance(value, str):
+    if field in ("source_url", "captions_url") and isinstance(value, str):
         return value.partition("?")[0].rpartition("@")[2]
     return value
 

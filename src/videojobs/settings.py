@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Self
 
@@ -37,6 +37,12 @@ class FetchLimits:
     """Free space for the work, in sizes of the source; a source that is copied needs one more."""
     space_margin_bytes: int = 256 * 1024**2
     """Free space beyond that."""
+
+    def at_most(self, max_bytes: int | None) -> FetchLimits:
+        """These limits, or for a file that may have less than a source."""
+        if max_bytes is None or max_bytes >= self.max_source_bytes:
+            return self
+        return replace(self, max_source_bytes=max_bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,9 @@
 alter table public.video_jobs add column parent_job_id uuid;
 comment on column public.video_jobs.parent_job_id is
   'The job that this one is a segment of. Lists leave segments out unless they are asked for.';
--- The segments of a job, and whether all of them are done.
-create index video_jobs_of_parent on public.video_jobs (parent_job_id, seq) where parent_job_id is not null;
+-- The segments of a job, and whether all of them are done; each is there once.
+create unique index video_jobs_of_parent on public.video_jobs (parent_job_id, (settings ->> 'only_segment'))
+  where parent_job_id is not null;
 
 -- Jobs for these segments of a running job, which goes back to the queue until they are done. Segments
 -- that were made stay as they are; those that failed or were cancelled are tried again.
@@ -29,21 +30,20 @@ begin
       parent_job_id, user_id, team_id, queue, pipeline, priority, max_attempts, max_runtime_seconds,
       retry_base_seconds, retry_cap_seconds, source_url, original_filename, original_filesize, quality_preset,
       enhancement_level, platform_target, resource_type, resource_id, resource_name, resource_parent_id,
-      settings, idempotency_key)
+      settings)
     select
       parent.id, parent.user_id, parent.team_id, parent.queue, parent.pipeline, parent.priority, parent.max_attempts,
       parent.max_runtime_seconds, parent.retry_base_seconds, parent.retry_cap_seconds, parent.source_url,
       parent.original_filename, parent.original_filesize, parent.quality_preset, parent.enhancement_level,
       parent.platform_target, parent.resource_type, parent.resource_id, parent.resource_name, parent.resource_parent_id,
-      (parent.settings - 'fan_out') || jsonb_build_object('only_segment', s.number),
-      format('segment %s of %s', s.number, parent.id)
+      (parent.settings - 'fan_out') || jsonb_build_object('only_segment', s.number)
     from unnest(split_job.segments) s (number)
     order by s.number
     on conflict do nothing;
     -- Its last segment wakes it. Should that get lost, it looks again by itself.
     update public.video_jobs j
     set
-      run_at = case when videojobs.segments_left(parent.id) = 0 then clock_timestamp() else clock_timestamp() + interval '5 minutes' end,
+      run_at = case when videojobs.segments_left(parent.id) = 0 then now() else clock_timestamp() + interval '5 minutes' end,
       stage = 'segments'
     where j.id = parent.id and j.status = 'queued'
     returning to_jsonb(j) into job;
@@ -86,7 +86,8 @@ begin
   set
     progress = greatest(p.progress, 95 * counts.made / greatest(counts.whole, 1)),
     progress_detail = jsonb_build_object('segments', counts.made, 'of', counts.whole),
-    run_at = case when counts.missing = 0 or new.status <> 'completed' then clock_timestamp() else p.run_at end
+    -- Of the transaction's start: a claim in the same one finds it due.
+    run_at = case when counts.missing = 0 or new.status <> 'completed' then now() else p.run_at end
   where p.id = parent.id;
   if counts.missing = 0 or new.status <> 'completed' then
     perform pg_notify('videojobs_queue', parent.queue)

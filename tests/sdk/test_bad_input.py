@@ -52,6 +52,7 @@ from videojobs import (
     errors,
 )
 from videojobs.local import LocalStack
+from videojobs.pipelines.settings import ProcessingSettings
 from videojobs.transports.supabase import SupabaseTransport
 
 NAIVE = datetime(2027, 1, 1)  # noqa: DTZ001 # what is refused
@@ -552,6 +553,20 @@ def test_a_refused_source_url_shows_no_secret(source_url: str):
     assert error.field == "source_url"
     assert "c0ffee" not in _everything_printed(error)
     assert "a.mp4" in str(error)
+
+
+@pytest.mark.parametrize("url", [f"{SIGNED_URL}{'x' * 2048}", 7])
+def test_refused_captions_show_no_secret(url: object):
+    """They come from where sources come from."""
+    with pytest.raises(SupabaseValidationError) as error:
+        ProcessingSettings(captions_url=url, clip_seconds=3)
+
+    assert "c0ffee" not in _everything_printed(error.value)
+
+
+def test_settings_show_no_signed_url():
+    """Processing settings can be printed."""
+    assert "c0ffee" not in repr(ProcessingSettings(captions_url=SIGNED_URL))
 
 
 def test_a_first_wait_longer_than_the_longest_is_refused():

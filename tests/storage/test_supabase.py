@@ -204,10 +204,9 @@ def test_a_broken_download_goes_on_where_it_broke(
     fetched = supabase.fetch("in.mp4", work_dir)
 
     assert fetched.read_bytes() == LARGE
-    ranges = [headers["Range"] for headers in server.headers]
-    assert ranges[0] == "bytes=0-"
-    assert len(ranges) == 2
-    assert (ranges[1] != "bytes=0-") is (fault.at == 3_000_000)
+    first, second = (headers.get("Range") for headers in server.headers)
+    assert first is None
+    assert (second is not None) is (fault.at == 3_000_000)
 
 
 def test_a_source_that_was_replaced_meanwhile_is_fetched_anew(

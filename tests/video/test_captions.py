@@ -41,8 +41,11 @@ Second
 BOX = caption_box(PLATFORMS[None], width=1080, height=1920)
 
 
-def cue(text: str) -> bytes:
-    return f"1\n00:00:01,000 --> 00:00:02,000\n{text}\n".encode()
+def cue(text: str, second: int = 1) -> bytes:
+    minute, second = divmod(second, 60)
+    return (
+        f"1\n00:{minute:02}:{second:02},000 --> 00:{minute:02}:{second:02},900\n{text}\n".encode()
+    )
 
 
 def dialogues(script: str) -> list[str]:
@@ -98,6 +101,15 @@ def test_unicode_is_read_in_its_encodings(encoding: str):
     assert caption.text == "Grüße, 世界"
 
 
+def test_a_long_header_is_no_caption():
+    """Styles and notes stand before the first time."""
+    styles = b"WEBVTT\n\nSTYLE\n::cue { color: lime }\n\nNOTE " + b"a long story " * 300
+
+    (caption,) = read_captions(styles + b"\n\n00:01.000 --> 00:02.000\nHello\n")
+
+    assert caption.text == "Hello"
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
@@ -112,6 +124,7 @@ def test_unicode_is_read_in_its_encodings(encoding: str):
         (cue("{" * 900_000), "more than 2,000 characters"),
         (cue("<a" * 400_000), "more than 2,000 characters"),
         (cue("a") * 6_000, "at most 5,000"),
+        (cue("a") * 9, "more than 8 of them are shown at second"),
         (cue("{\\p1}m 0 0 l 100 0 100 100{\\p0}"), "no text"),
         (b"1\n00:00:02,000 --> 00:00:01,000\nbackwards\n", "no text"),
     ],
@@ -146,7 +159,8 @@ def test_markup_and_control_characters_are_left_out(given: str, read: str):
 
 def test_many_hostile_captions_are_read_quickly_enough_to_be_read_at_all():
     """Patterns that need the square of a text's length meet short texts only."""
-    captions = read_captions(cue("x" + "<a" * 950) * 450 + cue("{" * 1900) * 10)
+    texts = ["x" + "<a" * 950] * 450 + ["{" * 1900] * 10
+    captions = read_captions(b"".join(cue(text, second) for second, text in enumerate(texts)))
 
     assert len(captions) == 460
 

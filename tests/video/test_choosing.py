@@ -383,6 +383,7 @@ def test_a_chooser_of_ones_own_decides(media: Make, work_dir: Path):
         (None, "a NoneType is no list of clips"),
         ([(3.0, 5.0)], "a tuple among them is no ChosenClip"),
         ([ChosenClip("early", 5.0)], "times and score must be numbers"),
+        ([ChosenClip(10**400, 5.0)], "times and score must be numbers"),
     ],
 )
 def test_a_choice_that_cannot_be_made_is_refused(facts: SourceFacts, chosen: Any, problem: str):

@@ -15,11 +15,11 @@ from videojobs.pipelines.following import (
     place_expression,
     subject_path,
 )
-from videojobs.pipelines.plan import Span
+from videojobs.pipelines.plan import CropRange
 
 GRID = Grid(96, 54, "x")
 #: A 9:16 part of 1920 x 1080.
-SPAN = Span(axis="x", size=608, room=1312)
+SPAN = CropRange(axis="x", size=608, room=1312)
 DARK = bytes(96 * 54)
 
 
@@ -141,7 +141,7 @@ def test_cuts_at_odd_places_are_harmless(cuts: tuple[float, ...]):
 
 def test_an_upright_picture_is_followed_up_and_down():
     """Its cut-out moves along the other side."""
-    span = Span(axis="y", size=608, room=472)
+    span = CropRange(axis="y", size=608, room=472)
     samples = [picture(40, 46 - number % 3) for number in range(20)]
 
     (path,) = subject_path(samples, (), grid=Grid(96, 54, "y"), span=span)

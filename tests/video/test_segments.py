@@ -131,6 +131,20 @@ def test_segments_of_other_settings_have_another_key(facts: SourceFacts):
     assert len(keys) == 3
 
 
+def test_a_segments_own_job_has_the_films_key(facts: SourceFacts):
+    """On any machine; another file under the same name, or another ffmpeg, has another."""
+    long = SourceFacts(**{**_fields(facts), "duration_seconds": 60.0})
+
+    def key(facts: SourceFacts = long, machine: Machine = TWO_CORES, **fields: object) -> str:
+        wanted = in_segments(**fields)
+        return plan_renditions(facts, wanted, machine=machine, limits=LIMITS).segments_key
+
+    assert key() == key(only_segment=3) == key(machine=Machine(cores=16))
+    other_file = SourceFacts(**{**_fields(long), "fingerprint": "c0ffee"})
+    assert key() != key(other_file)
+    assert key() != key(machine=Machine(cores=2, ffmpeg_major=8))
+
+
 def test_a_segment_has_whole_segments_of_hls():
     with pytest.raises(SupabaseValidationError, match="multiple of 6"):
         ProcessingSettings(segment_seconds=10)

@@ -568,13 +568,26 @@ def test_an_idle_worker_takes_back_what_does_not_stop(manager, database, storage
 
 
 @pytest.mark.parametrize(
-    "path", ["{}/1/clip_01.mp4", "./{}/./1/clip_01.mp4", "{}%2F1%2Fclip_01.mp4"]
+    "path",
+    [
+        "{theirs}/1/clip_01.mp4",
+        "./{theirs}/./1/clip_01.mp4",
+        "{theirs}%2F1%2Fclip_01.mp4",
+        "{theirs}/x/../1/clip_01.mp4",
+        "{own}/1/../../{theirs}/1/clip_01.mp4",
+        "link/1/clip_01.mp4",
+        "file://{root}/{theirs}/1\t/../1/clip_01.mp4",
+    ],
 )
-def test_another_tenants_output_is_no_source(manager, storage, create, stranger, path):
-    """Outputs lie in the same storage as sources; only their own tenant may use them again."""
-    theirs = create()
+def test_another_tenants_output_is_no_source(manager, storage, storage_dir, create, stranger, path):
+    """Outputs lie in the same storage as sources; only their own tenant may use them again, by
+    whatever way a path leads there."""
+    theirs, strangers = create(), create(user_id=stranger)
     Worker(manager, storage=storage).run(until_idle=True)
-    job_id = create(user_id=stranger, source_url=path.format(theirs))
+    (storage_dir / str(theirs) / "x").mkdir()
+    (storage_dir / "link").symlink_to(str(theirs))
+    named = path.format(theirs=theirs, own=strangers, root=storage_dir)
+    job_id = create(user_id=stranger, source_url=named)
     own = create(source_url=f"{theirs}/1/clip_01.mp4")
 
     Worker(manager, storage=storage).run(until_idle=True)

@@ -76,9 +76,12 @@ class _Note:
         if self._error is not None:
             raise self._error
         if self._bytes_left < 0:
+            advice = "Give the parts that you want as cuts, or ask for clip_choice spread."
             raise ProcessingError(
-                f"the analysis had more to tell of the source than {self._path.name} may hold",
+                f"the analysis had more to tell of the source than {self._path.name} may hold. "
+                f"{advice}",
                 code="too_many_notes",
+                advice=advice,
             )
 
     def _take_down(self) -> None:

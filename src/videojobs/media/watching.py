@@ -12,7 +12,7 @@ from videojobs.pipelines.plan import Findings
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from videojobs.pipelines.plan import PlannedOutput, Span, Watch
+    from videojobs.pipelines.plan import CropRange, PlannedOutput, Watch
 
 _CUT = re.compile(r"^lavfi\.scd\.time=([\d.]+)$", re.MULTILINE)
 
@@ -28,7 +28,7 @@ def seen_in(folder: Path, watch: Watch, output: PlannedOutput) -> Findings:
 
 
 def _place(
-    pictures: list[bytes], cuts: list[float], watch: Watch, span: Span, output: PlannedOutput
+    pictures: list[bytes], cuts: list[float], watch: Watch, span: CropRange, output: PlannedOutput
 ) -> str:
     grid = Grid(watch.width, watch.height, span.axis)
     frame_seconds = float(1 / output.frame_rate) if output.frame_rate else 0.04

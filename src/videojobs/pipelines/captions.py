@@ -6,6 +6,7 @@ from them.
 
 from __future__ import annotations
 
+import heapq
 import html
 import re
 import unicodedata
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 #: A film's captions take 100 kB and 1,500 entries.
 MAX_CAPTIONS_BYTES = 1_000_000
+_MOST_AT_ONCE = 8
 _MOST_CAPTIONS = 5_000
 
 #: pysubs2's patterns take the square of this in time.
@@ -93,9 +95,9 @@ def read_captions(data: bytes) -> tuple[Caption, ...]:
     ]
     if not any(caption.text for caption in captions):
         raise bad_captions("there is no text in them")
-    return tuple(
-        sorted((each for each in captions if each.text), key=lambda each: each.start_seconds)
-    )
+    found = sorted((each for each in captions if each.text), key=lambda each: each.start_seconds)
+    _refuse_crowds(found)
+    return tuple(found)
 
 
 def captions_within(
@@ -236,8 +238,22 @@ def _refuse_long(text: str) -> None:
         raise bad_captions(
             f"there are {len(parts) - 1:,} of them; at most {_MOST_CAPTIONS:,} are accepted"
         )
-    if max(map(len, parts)) > _LONGEST_CAPTION:
+    # Before the first arrow there may be a header with styles and notes.
+    if max(map(len, parts[1:])) > _LONGEST_CAPTION:
         raise bad_captions(f"one of them has more than {_LONGEST_CAPTION:,} characters")
+
+
+def _refuse_crowds(captions: Sequence[Caption]) -> None:
+    """Else each of a hundred clips would draw thousands of them, one on top of the other."""
+    ends: list[float] = []
+    for caption in captions:
+        while ends and ends[0] <= caption.start_seconds:
+            heapq.heappop(ends)
+        heapq.heappush(ends, caption.end_seconds)
+        if len(ends) > _MOST_AT_ONCE:
+            raise bad_captions(
+                f"more than {_MOST_AT_ONCE} of them are shown at second {caption.start_seconds:g}"
+            )
 
 
 def _parsed(text: str) -> Sequence[SSAEvent]:

@@ -477,7 +477,7 @@ def _to_the_millisecond(clip: ChosenClip) -> ChosenClip:
     try:
         start, duration = float(clip.start_seconds), float(clip.duration_seconds)
         score = None if clip.score is None else float(clip.score)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise _bad_choice(f"a clip's times and score must be numbers ({error})") from error
     first, last = round(start, 3), round(start + duration, 3)
     return ChosenClip(first, round(last - first, 3), score, str(clip.reason))

@@ -42,12 +42,12 @@ from videojobs.pipelines.graphs import (
     measure_arguments,
 )
 from videojobs.pipelines.plan import (
+    CropRange,
     LoudnessGoal,
     Machine,
     Plan,
     PlannedOutput,
     PlannedRun,
-    Span,
     TextFile,
     Watch,
     runs_at_once,
@@ -80,7 +80,7 @@ class _ClipFrame:
     has_tone_mapping: bool
     blurred_size: tuple[int, int] | None
     """Of the whole picture before itself blurred; ``None`` when a part of it is cut out."""
-    span: Span | None
+    span: CropRange | None
     """Where the cut-out can move, when it is to follow the subject."""
 
 

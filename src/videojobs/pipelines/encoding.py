@@ -14,7 +14,7 @@ from videojobs.pipelines.plan import GAIN_TOKEN, GAMMA_TOKEN, PLACE_TOKEN
 if TYPE_CHECKING:
     from videojobs.models import QualityPreset
     from videojobs.pipelines.framing import Crop
-    from videojobs.pipelines.plan import Span
+    from videojobs.pipelines.plan import CropRange
     from videojobs.pipelines.source import VideoFacts
     from videojobs.profiles import CodecProfile, EncoderPreset, Enhancement, VideoCodec
 
@@ -86,7 +86,7 @@ def cropped(crop: Crop) -> Filter:
     return Filter("crop", {"w": crop.width, "h": crop.height, "x": crop.x, "y": crop.y, "exact": 1})
 
 
-def followed(crop: Crop, span: Span) -> Filter:
+def followed(crop: Crop, span: CropRange) -> Filter:
     """The part of the picture that follows the subject, once it is known where that is."""
     still = cropped(crop)
     return Filter(still.name, {**still.options, span.axis: PLACE_TOKEN})

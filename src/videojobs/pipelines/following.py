@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from videojobs.pipelines.plan import Span
+    from videojobs.pipelines.plan import CropRange
 
 #: Pictures that are looked at in a second.
 SAMPLES_PER_SECOND = 5
@@ -107,7 +107,7 @@ class Grid:
 
 
 def subject_path(
-    samples: Sequence[bytes], cuts: Sequence[float], *, grid: Grid, span: Span
+    samples: Sequence[bytes], cuts: Sequence[float], *, grid: Grid, span: CropRange
 ) -> tuple[ShotPath, ...]:
     """The cut-out's way through grey samples of a clip, shot by shot.
 
@@ -121,7 +121,7 @@ def subject_path(
     return tuple(paths) or (ShotPath(0.0, (Knot(0.0, span.middle),)),)
 
 
-def place_expression(paths: Sequence[ShotPath], span: Span, *, frame_seconds: float) -> str:
+def place_expression(paths: Sequence[ShotPath], span: CropRange, *, frame_seconds: float) -> str:
     """The way as an expression of ``t`` for ffmpeg's crop; commas escaped as a graph needs it."""
     terms: list[str] = []
     before = 0.0
@@ -136,7 +136,7 @@ def place_expression(paths: Sequence[ShotPath], span: Span, *, frame_seconds: fl
     return f"clip({whole}\\,0\\,{span.room})"
 
 
-def _few_enough(ways: Sequence[ShotPath], span: Span) -> list[ShotPath]:
+def _few_enough(ways: Sequence[ShotPath], span: CropRange) -> list[ShotPath]:
     """The paths in straight pieces, coarser ones where there are many; or each as a single place."""
     for closeness in _CLOSENESS:
         paths = [_simplified(way, closeness * span.size) for way in ways]
@@ -196,7 +196,7 @@ def _shots(
 
 
 def _shot_path(
-    start: float, first: int, samples: Sequence[bytes], *, grid: Grid, span: Span
+    start: float, first: int, samples: Sequence[bytes], *, grid: Grid, span: CropRange
 ) -> ShotPath:
     scale = (span.size + span.room) / grid.length
     size = max(1, round(span.size / scale))

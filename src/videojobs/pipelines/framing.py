@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from videojobs.pipelines.plan import Span
+from videojobs.pipelines.plan import CropRange
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,11 +83,11 @@ def covers(size: tuple[int, int], *, width: int, height: int) -> bool:
     return size[0] >= _NEARLY * width and size[1] >= _NEARLY * height
 
 
-def free_span(video: VideoFacts, crop: Crop) -> Span | None:
+def free_span(video: VideoFacts, crop: Crop) -> CropRange | None:
     """Along which side the cut-out can move, and how far; ``None`` when it has nowhere to go."""
     stored_width, stored_height = video.upright_size
-    across = Span(axis="x", size=crop.width, room=stored_width - crop.width)
-    along = Span(axis="y", size=crop.height, room=stored_height - crop.height)
+    across = CropRange(axis="x", size=crop.width, room=stored_width - crop.width)
+    along = CropRange(axis="y", size=crop.height, room=stored_height - crop.height)
     span = max(across, along, key=lambda each: each.room)
     return span if span.room >= 2 else None
 

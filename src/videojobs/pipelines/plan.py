@@ -6,8 +6,6 @@ holds the source as `SOURCE_NAME`; so it can be compared, stored and run anywher
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -76,6 +74,8 @@ class PlannedOutput:
     """Longest allowed distance between two keyframes."""
     source_start_seconds: float | None = None
     source_end_seconds: float | None = None
+    segments_key: str | None = None
+    """Of a segment that is a job of its own: see `Plan.segments_key`."""
     part_of: str | None = None
     """The name of the output that this is a segment of; ``None`` for a whole one."""
     has_exact_frames: bool = False
@@ -124,7 +124,7 @@ class TextFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class CropRange:
     """How far a cut-out can move within the picture, in stored pixels."""
 
     axis: Literal["x", "y"]
@@ -150,7 +150,7 @@ class Watch:
     """Where it notes the times at which the source cuts."""
     width: int
     height: int
-    span: Span | None
+    span: CropRange | None
     """What is to follow the subject; ``None`` when only the exposure is wanted."""
     arguments_from_start: tuple[str, ...] | None = None
     """The same without seeking, for sources that decode badly after a seek."""
@@ -232,6 +232,8 @@ class Plan:
     concurrency: int = 1
     """How many runs go on at the same time."""
     warnings: tuple[str, ...] = ()
+    segments_key: str = ""
+    """Names what the segments of a long film are: those of an equal key fit together."""
     clips: tuple[ChosenClip, ...] = ()
     """Which parts of the source become clips, with scores and reasons, in the source's order."""
     thumbnails: PlannedThumbnails | None = None
@@ -262,12 +264,6 @@ class Plan:
     def segment_numbers(self) -> tuple[int, ...]:
         """Those that the runs make, from 1 on; none where all is made in one piece."""
         return tuple(number for number, run in enumerate(self.runs, start=1) if run.is_segment)
-
-    @property
-    def segments_key(self) -> str:
-        """Names what the segments are: those of an equal key can be used for this plan."""
-        told = [_without_threads(run.arguments) for run in self.runs if run.is_segment]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
     def commands(
         self, ffmpeg: str = "ffmpeg", *, gain_db: float = 0.0
@@ -300,15 +296,6 @@ def with_findings(arguments: tuple[str, ...], findings: Findings) -> tuple[str, 
 
 def _middle(run: PlannedRun) -> str:
     return str(run.watch.span.middle if run.watch and run.watch.span else 0)
-
-
-def _without_threads(arguments: tuple[str, ...]) -> list[str]:
-    """What a machine with more cores would make of it too."""
-    return [
-        argument
-        for place, argument in enumerate(arguments)
-        if not (argument.startswith("-threads") or arguments[place - 1].startswith("-threads"))
-    ]
 
 
 def _all_arguments(run: PlannedRun) -> tuple[tuple[str, ...], ...]:

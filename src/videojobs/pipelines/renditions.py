@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -297,7 +299,24 @@ def _in_segments(plan: _Ladder, warnings: tuple[str, ...]) -> Plan:
         joins=(_join_run(plan, segments, videos), _poster_run(plan, poster)),
         concurrency=concurrency,
         warnings=warnings,
+        segments_key=_segments_key(plan, segments, videos),
     )
+
+
+def _segments_key(
+    plan: _Ladder, segments: Sequence[Segment], videos: Sequence[PlannedOutput]
+) -> str:
+    """Settings, source and ffmpeg; of the segments the first stands for all that follow it."""
+    first = _segment_run(plan, segments[0], videos, threads=None)
+    facts, machine = plan.facts, plan.machine
+    told = (
+        first.arguments,
+        len(segments),
+        facts.fingerprint,
+        facts.size_bytes,
+        machine.ffmpeg_major,
+    )
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
 def _one_segment(
@@ -313,11 +332,13 @@ def _one_segment(
             code="invalid_settings",
         )
     run = _segment_run(plan, wanted[0], videos, threads=None)
-    outputs = tuple(replace(output, part_of=None) for output in run.outputs)
+    key = _segments_key(plan, segments, videos)
+    outputs = tuple(replace(output, part_of=None, segments_key=key) for output in run.outputs)
     return Plan(
         pipeline=plan.settings.pipeline,
         runs=(replace(run, outputs=outputs, is_segment=False),),
         warnings=warnings,
+        segments_key=key,
     )
 
 

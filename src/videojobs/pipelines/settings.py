@@ -115,7 +115,7 @@ class ProcessingSettings(Request):
     """The shape of a clip's frame, unless its pixels are given."""
     framing: Framing = Framing.CENTRE
     """What is done with a picture of another shape."""
-    captions_url: str | None = Field(default=None, min_length=1, max_length=2048)
+    captions_url: str | None = Field(default=None, min_length=1, max_length=2048, repr=False)
     """Where the worker's storage has an SRT or WebVTT file in the source's time; `VideoProcessor`
     takes a path instead."""
     captions_mode: CaptionsMode = CaptionsMode.BURNED

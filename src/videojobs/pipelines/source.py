@@ -127,6 +127,8 @@ class SourceFacts:
     audio: AudioFacts | None
     is_cut_short: bool = False
     """The index names bytes that the file does not have: an upload that broke off."""
+    fingerprint: str = ""
+    """Of the file's beginning, middle and end: another file under the same name has another."""
     captions: tuple[Caption, ...] = ()
     """Those that the caller gave with it, in its time."""
     complexity: Complexity | None = None

@@ -25,8 +25,17 @@ class Storage(Protocol):
         """
         ...
 
-    def fetch(self, source_url: str, into: Path, *, cancel: threading.Event | None = None) -> Path:
+    def fetch(
+        self,
+        source_url: str,
+        into: Path,
+        *,
+        cancel: threading.Event | None = None,
+        max_bytes: int | None = None,
+    ) -> Path:
         """A local path of the source: a file in *into*, or one that is local already.
+
+        *max_bytes* is the most that it may have, where that is less than any source may.
 
         Raises:
             ProcessingError: It is not there (``missing_source``), may not be read

@@ -97,7 +97,14 @@ class FsspecStorage:
                 "worker its credentials, or correct VIDEOJOBS_STORAGE"
             ) from error
 
-    def fetch(self, source_url: str, into: Path, *, cancel: threading.Event | None = None) -> Path:
+    def fetch(
+        self,
+        source_url: str,
+        into: Path,
+        *,
+        cancel: threading.Event | None = None,
+        max_bytes: int | None = None,
+    ) -> Path:
         """A file in *into*, read there piece by piece.
 
         Raises:
@@ -110,7 +117,7 @@ class FsspecStorage:
         path = self._path(object_path(source_url, self._name))
 
         def task(stop: threading.Event) -> Path:
-            with IncomingFile(into / "source", self._limits) as incoming:
+            with IncomingFile(into / "source", self._limits.at_most(max_bytes)) as incoming:
                 patience = Patience(stop)
                 while not self._read(path, source_url, incoming, stop, patience):
                     pass

@@ -62,7 +62,14 @@ class LocalStorage:
                 "mount it, or set VIDEOJOBS_STORAGE_DIR"
             )
 
-    def fetch(self, source_url: str, into: Path, *, cancel: threading.Event | None = None) -> Path:
+    def fetch(
+        self,
+        source_url: str,
+        into: Path,
+        *,
+        cancel: threading.Event | None = None,
+        max_bytes: int | None = None,
+    ) -> Path:
         """The source's own path, with no link left in it; nothing is copied, so *cancel* comes too late.
 
         Raises:
@@ -78,7 +85,8 @@ class LocalStorage:
         if not self._allow_outside and not path.is_relative_to(self.root):
             raise _refused(f"{source_url!r} lies outside of the storage's folder")
         readable = _readable(path, source_url)
-        require_room(readable.stat().st_size, into, self._limits, copies=0)
+        limits = self._limits.at_most(max_bytes)
+        require_room(readable.stat().st_size, into, limits, copies=0)
         return readable
 
     def publish(

@@ -129,7 +129,14 @@ class SupabaseStorage:
         except ProcessingError as error:
             raise SupabaseConnectionError(str(error), status=error.status) from error
 
-    def fetch(self, source_url: str, into: Path, *, cancel: threading.Event | None = None) -> Path:
+    def fetch(
+        self,
+        source_url: str,
+        into: Path,
+        *,
+        cancel: threading.Event | None = None,
+        max_bytes: int | None = None,
+    ) -> Path:
         """A file in *into*, streamed there.
 
         Raises:
@@ -141,7 +148,7 @@ class SupabaseStorage:
         path = self._prefix + object_path(source_url, str(self))
 
         def task(stop: threading.Event) -> Path:
-            with IncomingFile(into / "source", self._limits) as incoming:
+            with IncomingFile(into / "source", self._limits.at_most(max_bytes)) as incoming:
                 self._download(path, source_url, incoming, stop)
                 return incoming.finished()
 
@@ -215,7 +222,9 @@ class SupabaseStorage:
             begun_at = incoming.offset
             try:
                 # Compressed on the way, a range would be one of other bytes.
-                headers = {"Accept-Encoding": "identity", "Range": f"bytes={begun_at}-"}
+                headers = {"Accept-Encoding": "identity"}
+                if begun_at:  # of an empty file, no range could be had
+                    headers["Range"] = f"bytes={begun_at}-"
                 with self._http.stream("GET", address, headers=headers) as r:
                     etag = self._begin(r, incoming, etag)
                     for chunk in r.iter_raw(wire.PIECE_BYTES):

@@ -192,6 +192,9 @@ def _join(
             until = min(until, time.monotonic() + _STRAGGLING_SECONDS)
         if time.monotonic() >= until:
             break
-        next(thread for thread in threads if thread.is_alive()).join(_TICK_SECONDS)
+        for thread in threads:
+            if thread.is_alive():
+                thread.join(_TICK_SECONDS)
+                break
     if cancel is not None and cancel.is_set():
         raise ProcessingCancelledError
