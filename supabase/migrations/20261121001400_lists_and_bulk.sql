@@ -58,7 +58,8 @@ create function videojobs.query_of_jobs(
 language plpgsql stable set search_path = ''
 as $$
 declare
-  wished text[] := array[videojobs.condition(filter - 'parent_job_id')];
+  -- What is no object is refused there, in its own words.
+  wished text[] := array[videojobs.condition(case jsonb_typeof(filter) when 'object' then filter - 'parent_job_id' else filter end)];
   owners text[] := array['true'];
   caller uuid := auth.uid();
   teams uuid[];

@@ -86,7 +86,7 @@ as $$
         'btree (status, created_at DESC, seq DESC) WHERE ((status <> ''processing''::public.video_job_status) AND (seq >= 0))'),
       ('public.video_jobs', 'video_jobs_idempotency',
         'UNIQUE btree (user_id, idempotency_key) WHERE (idempotency_key IS NOT NULL)'),
-      ('public.video_jobs', 'video_jobs_of_parent', 'btree (parent_job_id, seq) WHERE (parent_job_id IS NOT NULL)'),
+      ('public.video_jobs', 'video_jobs_of_parent', 'UNIQUE btree (parent_job_id, ((settings ->> ''only_segment''::text))) WHERE (parent_job_id IS NOT NULL)'),
       ('public.video_jobs', 'video_jobs_of_resource',
         'btree (resource_id, created_at DESC, seq DESC) WHERE (resource_id IS NOT NULL)'),
       ('public.video_jobs', 'video_jobs_of_team',

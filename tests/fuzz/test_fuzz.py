@@ -21,10 +21,14 @@ def test_the_originals_are_good(sources: tuple[Path, ...], tmp_path: Path, numbe
     """Or else their damaged copies would prove nothing."""
     outcome = try_file(sources[number], tmp_path)
 
-    assert (outcome.code, outcome.outputs, outcome.left_behind) == (None, ("clip_01.mp4",), ())
+    assert (outcome.code, outcome.outputs, outcome.left_behind) == (
+        None,
+        ("clip_01.mp4", "clip_01.jpg"),
+        (),
+    )
 
 
-@pytest.mark.parametrize("seed", range(1, 45))
+@pytest.mark.parametrize("seed", range(1, 31))
 def test_a_damaged_file_ends_with_files_or_with_a_code(
     sources: tuple[Path, ...], tmp_path: Path, seed: int
 ):

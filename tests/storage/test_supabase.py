@@ -290,13 +290,13 @@ def test_a_cancelled_upload_sends_no_more(
     httpx_log.setLevel(logging.INFO)
     try:
         with pytest.raises(ProcessingCancelledError):
-            supabase.publish(make({"film.mp4": LARGE * 4}), "job/7", cancel=cancel)
+            supabase.publish(make({"film.mp4": LARGE * 12}), "job/7", cancel=cancel)
     finally:
         httpx_log.removeHandler(handler)
         httpx_log.setLevel(logging.NOTSET)
 
     assert server.objects == {}
-    assert server.received < len(LARGE) * 4
+    assert server.received < len(LARGE) * 12
 
 
 # Signed addresses

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 from videojobs.errors import ConfigurationError, MissingExtraError
-from videojobs.media.launching import launched
+from videojobs.media.launching import BARE_ENVIRONMENT, launched
 from videojobs.pipelines.plan import Machine
 from videojobs.profiles import CODECS
 
@@ -102,6 +102,7 @@ def _run(ffmpeg: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         launched((ffmpeg, *arguments), limits={"CORE": 0}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
+        env=BARE_ENVIRONMENT,
         timeout=_INSPECTION_SECONDS,
         check=False,
     )

@@ -6,15 +6,16 @@ import functools
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 _LAUNCHER = Path(__file__).with_name("_launch.py")
 _CHECK_SECONDS = 20
+
+#: What ffmpeg sees of the environment: FFREPORT would write files and http_proxy open connections.
+BARE_ENVIRONMENT: Mapping[str, str] = MappingProxyType({"PATH": os.defpath, "LC_ALL": "C.UTF-8"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,7 @@ def isolation() -> Isolation:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
+        env=BARE_ENVIRONMENT,
         timeout=_CHECK_SECONDS,
         check=True,
     ).stdout

@@ -15,7 +15,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
-from videojobs.media.launching import launched
+from videojobs.media.launching import BARE_ENVIRONMENT, launched
 from videojobs.pipelines.failures import StopReason
 from videojobs.pipelines.progress import ProgressBlock, ProgressParser, StallWatch
 
@@ -99,8 +99,7 @@ def _start(command: Sequence[str], folder: Path, limits: RunLimits) -> subproces
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
-        # FFREPORT would write files and http_proxy open connections.
-        env={"PATH": os.defpath, "LC_ALL": "C.UTF-8", "TMPDIR": str(folder)},
+        env={**BARE_ENVIRONMENT, "TMPDIR": str(folder)},
     )
 
 
