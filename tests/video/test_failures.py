@@ -25,6 +25,9 @@ from videojobs.pipelines.failures import StopReason, classify, run_error
         (187, "[libx264] [error] malloc of size 88473600 failed", "out_of_memory", True),
         (245, "pthread_create failed: Resource temporarily unavailable", "resource_limit", True),
         (234, "[in#0/matroska,webm] [error] File ended prematurely", "truncated_source", False),
+        (234, "[vost#0:0/libx264] [enc:libx264] [error] Could not open encoder before EOF",
+         "corrupt_source", False),
+        (234, "[fc#0] [error] Error reinitializing filters!", "bad_parameters", False),
         (254, "[out#0] [error] Error opening output: No such file or directory",
          "missing_file", False),
         (243, "[error] Permission denied", "permission_denied", False),
@@ -53,6 +56,16 @@ def test_warnings_are_not_the_cause():
     ]
 
     assert classify(228, stderr).code == "disk_full"
+
+
+def test_a_plan_that_cannot_be_followed_is_no_damaged_source():
+    """Its encoders are not opened either, and its owner could do nothing about it."""
+    stderr = [
+        "[vost#1:0/mjpeg] [enc:mjpeg] [error] Could not open encoder before EOF",
+        "[fc#0] [error] Error reinitializing filters!",
+    ]
+
+    assert classify(234, stderr).code == "bad_parameters"
 
 
 @pytest.mark.parametrize(

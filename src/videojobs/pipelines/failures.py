@@ -166,6 +166,9 @@ _TEXTS: tuple[tuple[re.Pattern[str], Failure], ...] = tuple(
         (r"file ended prematurely", TRUNCATED_SOURCE),
         (r"moov atom not found|invalid data found when processing input", CORRUPT_SOURCE),
         (r"error opening input.*end of file|invalid nal unit size", CORRUPT_SOURCE),
+        # A plan that ffmpeg cannot follow may say so too; else no picture came out of the source.
+        (r"error reinitializing filters", _PARAMETERS),
+        (r"could not open encoder before eof", CORRUPT_SOURCE),
         (r"permission denied|operation not permitted", _DENIED),
         (r"no such file or directory", _MISSING),
     )
