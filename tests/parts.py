@@ -100,6 +100,11 @@ class Parts:
         return self._existing(Path("/usr/sbin/pgbouncer"), "PgBouncer")
 
     @property
+    def chromium(self) -> Path:
+        """Debian's Chromium, for Playwright."""
+        return self._existing(Path("/usr/bin/chromium"), "Chromium")
+
+    @property
     def faketime(self) -> Path:
         """Debian's libfaketime, which gives a program with threads a wrong wall clock."""
         folder = Path(f"/usr/lib/{platform.machine()}-linux-gnu/faketime")
