@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 import logging
@@ -14,21 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from videojobs.errors import ProcessingCancelledError, ProcessingError
+from videojobs.given_files import captions_of_file, existing_source
 from videojobs.media.analysing import Analyser
 from videojobs.media.complexity import measure_complexity
-from videojobs.media.execution import Execution, MadeOutput, SegmentKeeper
+from videojobs.media.execution import Execution, SegmentKeeper
 from videojobs.media.ffmpeg import find_ffmpeg, inspect_ffmpeg
 from videojobs.media.inspector import Inspector
 from videojobs.media.launching import isolation
 from videojobs.media.workspace import attempt_folder, sweep_stale_folders, work_root
 from videojobs.models import OutputFile
+from videojobs.outputs import folder_for_outputs, output_file, places_of, put_in_place
 from videojobs.pipelines.analysis import SourceAnalysis
-from videojobs.pipelines.captions import (
-    MAX_CAPTIONS_BYTES,
-    Caption,
-    bad_captions,
-    read_captions,
-)
 from videojobs.pipelines.choosing import ChosenClip, ClipChooser, choose_clips
 from videojobs.pipelines.clips import plan_clips
 from videojobs.pipelines.hls import plan_hls
@@ -37,12 +32,9 @@ from videojobs.pipelines.progress import PROBED_PERCENT, Progress
 from videojobs.pipelines.renditions import plan_renditions
 from videojobs.pipelines.settings import ProcessingSettings
 from videojobs.pipelines.source import SourceFacts, SourceLimits, usable_video
-from videojobs.storage.local import move_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
-
-    from videojobs.pipelines.verification import OutputFacts
+    from collections.abc import Callable, Mapping
 
 logger = logging.getLogger("videojobs.worker")
 ResultT = TypeVar("ResultT")
@@ -161,7 +153,7 @@ class VideoProcessor:
             ProcessingError: It is missing, damaged or no video.
         """
         with Inspector() as inspector:
-            return inspector.source(_existing(source))
+            return inspector.source(existing_source(source))
 
     def analyse(self, source: str | Path, settings: ProcessingSettings) -> SourceAnalysis:
         """Where the source is loud, lively, silent and cut; about as costly as playing it through.
@@ -225,15 +217,15 @@ class VideoProcessor:
         report = on_progress or _ignore
         should_stop = (cancel or threading.Event()).is_set
         report(Progress(percent=0, stage="probing"))
-        given_captions = () if captions is None else _read_captions(Path(captions))
+        given_captions = () if captions is None else captions_of_file(Path(captions))
         root = work_root(self._work_dir)
         sweep_stale_folders(root)
         with (
-            _folder_for_outputs(output_dir),
+            folder_for_outputs(output_dir),
             attempt_folder(root) as folder,
             Inspector(should_stop=should_stop) as inspector,
         ):
-            (folder / SOURCE_NAME).symlink_to(_existing(source))
+            (folder / SOURCE_NAME).symlink_to(existing_source(source))
             facts = inspector.source(folder / SOURCE_NAME)
             warnings: tuple[str, ...] = ()
             if settings.per_title and settings.pipeline != "clips":
@@ -259,11 +251,11 @@ class VideoProcessor:
             made = execution.perform()
             if should_stop():
                 raise ProcessingCancelledError
-            places = _places(made, folder)
-            _publish(places, output_dir)
+            places = places_of(made, folder)
+            put_in_place(places, output_dir)
         execution.finish()
         return ProcessingResult(
-            output_files=tuple(map(_output_file, made)),
+            output_files=tuple(map(output_file, made)),
             files=tuple(places),
             warnings=(*warnings, *plan.warnings, *execution.warnings),
             processing_seconds=round(time.monotonic() - started_at, 3),
@@ -300,7 +292,7 @@ class VideoProcessor:
         self, source: str | Path, work: Callable[[Path, SourceFacts], ResultT]
     ) -> ResultT:
         with attempt_folder(work_root(self._work_dir)) as folder, Inspector() as inspector:
-            (folder / SOURCE_NAME).symlink_to(_existing(source))
+            (folder / SOURCE_NAME).symlink_to(existing_source(source))
             return work(folder, inspector.source(folder / SOURCE_NAME))
 
     def _prepared(
@@ -424,132 +416,6 @@ def _usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _existing(source: str | Path) -> Path:
-    path = Path(source).resolve()
-    if not path.is_file():  # a pipe or a device would never end
-        advice = "Check the path; it must be a file that this machine can read."
-        raise ProcessingError(
-            f"there is no video file at {str(source)!r}. {advice}",
-            code="missing_source",
-            advice=advice,
-        )
-    if path.stat().st_size == 0:
-        advice = "The upload probably broke off. Upload the file again."
-        raise ProcessingError(
-            f"the source is empty. {advice}", code="corrupt_source", advice=advice
-        )
-    return path
-
-
-def _read_captions(path: Path) -> tuple[Caption, ...]:
-    if path.exists() and not path.is_file():  # a pipe would never end
-        raise bad_captions("what is there is no file")
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_CAPTIONS_BYTES + 1)
-    except OSError as error:
-        raise bad_captions(f"there is no file that can be read ({error.strerror})") from error
-    return read_captions(data)
-
-
-@contextlib.contextmanager
-def _folder_for_outputs(output_dir: Path) -> Generator[None]:
-    """The folder is there, and after a failure it is as it was: made now, since encoding takes long."""
-    new = [path for path in (output_dir, *output_dir.parents) if not path.exists()]
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(output_dir, error) from error
-    try:
-        yield
-    except BaseException:
-        for path in new:
-            with contextlib.suppress(OSError):
-                path.rmdir()
-        raise
-
-
-def _places(made: tuple[MadeOutput, ...], folder: Path) -> dict[str, Path]:
-    """Where each file lies, by its final name: what a playlist names comes before it."""
-    places: dict[str, Path] = {}
-    for output in made:
-        places |= {name: folder / name for name in output.companions}
-        places[output.planned.file_name] = output.path
-    return places
-
-
-def _publish(places: Mapping[str, Path], output_dir: Path) -> None:
-    placed: list[Path] = []
-    new: list[Path] = []
-    try:
-        for name, path in places.items():
-            target = output_dir / name
-            new += _made_folders(target.parent)
-            move_file(path, target)
-            placed.append(target)
-    except BaseException as error:
-        for path in placed:
-            path.unlink(missing_ok=True)
-        for path in reversed(new):
-            path.rmdir()
-        if isinstance(error, OSError):
-            raise _unwritable(output_dir, error) from error
-        raise
-
-
-def _made_folders(folder: Path) -> list[Path]:
-    """The folder is there; those that were not are named, outermost first."""
-    new = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    return new[::-1]
-
-
-def _unwritable(output_dir: Path, error: OSError) -> ProcessingError:
-    advice = "Free some space, or choose a folder that this user can write."
-    return ProcessingError(
-        f"the outputs cannot be written to {output_dir} ({error.strerror}). {advice}",
-        code="output_dir_unwritable",
-        retryable=True,
-        advice=advice,
-    )
-
-
-def _output_file(made: MadeOutput) -> OutputFile:
-    planned = made.planned
-    file = OutputFile(
-        path=planned.file_name,
-        kind=planned.kind,
-        name=planned.name,
-        **_more_facts(made),
-        size_bytes=made.size_bytes,
-        sha256=made.sha256,
-        source_start_seconds=planned.source_start_seconds,
-        source_end_seconds=planned.source_end_seconds,
-        score=planned.score,
-        reason=planned.reason,
-    )
-    return file if made.facts is None else file.model_copy(update=_media_facts(made, made.facts))
-
-
-def _more_facts(made: MadeOutput) -> dict[str, Any]:
-    key = made.planned.segments_key
-    return {**made.details, **({"segments_key": key} if key else {})}
-
-
-def _media_facts(made: MadeOutput, facts: OutputFacts) -> dict[str, object]:
-    loudness = made.loudness
-    return {
-        "duration_seconds": round(facts.duration_seconds, 3) or None,
-        "width": facts.width,
-        "height": facts.height,
-        "frame_rate": round(float(facts.frame_rate), 3) if facts.frame_rate else None,
-        "video_codec": facts.video_codec,
-        "audio_codec": facts.audio_codec,
-        "bitrate_kbps": facts.bitrate_kbps,
-        "loudness_lufs": loudness.integrated_lufs if loudness else None,
-    }
 
 
 __all__ = [

@@ -17,7 +17,8 @@ from videojobs.pipelines.per_title import (
     sample_starts,
 )
 from videojobs.pipelines.plan import Machine
-from videojobs.pipelines.renditions import plan_renditions, plan_sample
+from videojobs.pipelines.renditions import plan_renditions
+from videojobs.pipelines.samples import plan_sample
 from videojobs.pipelines.settings import ProcessingSettings
 from videojobs.pipelines.source import Complexity, SourceFacts, SourceLimits
 from videojobs.processor import VideoProcessor

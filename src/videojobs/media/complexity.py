@@ -13,7 +13,7 @@ from videojobs.media.runner import RunLimits, run_ffmpeg
 from videojobs.pipelines.failures import run_error
 from videojobs.pipelines.per_title import SAMPLE_SECONDS, read_vmaf, sample_starts
 from videojobs.pipelines.plan import SOURCE_NAME, Plan
-from videojobs.pipelines.renditions import FIXED_NAME, PlannedSample, plan_sample
+from videojobs.pipelines.samples import FIXED_NAME, PlannedSample, plan_sample
 from videojobs.pipelines.source import Complexity
 
 if TYPE_CHECKING:
