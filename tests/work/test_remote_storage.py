@@ -179,7 +179,8 @@ def test_outputs_of_a_lost_lease_are_removed(
             with psycopg.connect(database) as connection:
                 connection.execute("update videojobs.leases set expires_at = claimed_at + '1 ms'")
                 connection.execute("update public.video_jobs set queue = 'elsewhere'")
-            manager.recover_stuck_jobs()
+                # Within the same transaction, so that no heartbeat renews the lease before.
+                connection.execute("select public.recover_video_jobs(100)")
             return places
 
     storage = Robbed(server.url, server.key, bucket="videos")
