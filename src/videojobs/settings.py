@@ -46,6 +46,31 @@ class FetchLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WebSettings:
+    """What the REST API takes from whom."""
+
+    source_policy: SourcePolicy = "own_prefix"
+    """Whether a source that is named by a path must lie below its tenant's id."""
+    max_upload_bytes: int = 5_000_000_000
+    """Of one uploaded video."""
+    max_body_bytes: int = 262_144
+    """Of any other request, and of the fields beside an upload."""
+    idle_seconds: float = 30.0
+    """A caller who sends nothing of a request for so long is turned away."""
+    requests_per_minute: int = 600
+    """Of one user, or of one address where nobody is signed in; 0 for any number. Each process
+    counts by itself."""
+    cors_origins: tuple[str, ...] = ()
+    """Pages of which origins may call, such as ``https://app.example.com``; ``*`` for all."""
+    allowed_hosts: tuple[str, ...] = ()
+    """By which host names it may be called; by any if empty."""
+    metrics_token: str | None = field(default=None, repr=False)
+    """Opens ``/metrics`` to a scraper, as its bearer token. Without it, admins may read them."""
+    link_seconds: int = 3600
+    """How long the address of an output is good for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """How to reach the database, how patient to be, and where files go.
 
@@ -66,6 +91,8 @@ class Settings:
     """Verifies users' tokens (HS256) on the Postgres transport."""
     jwks: str | None = field(default=None, repr=False)
     """A JSON Web Key Set that verifies users' tokens (ES256, RS256) on the Postgres transport."""
+    jwt_issuer: str | None = None
+    """The ``iss`` of users' tokens for the REST API; ``<supabase_url>/auth/v1`` if not given."""
 
     connect_timeout_seconds: float = 5.0
     read_timeout_seconds: float = 12.0
@@ -98,6 +125,9 @@ class Settings:
     fetch_limits: FetchLimits = FetchLimits()
     """What a source may take of a worker's disk."""
 
+    web: WebSettings = WebSettings()
+    """What the REST API takes from whom."""
+
     postgrest: Path | None = None
     """The PostgREST program for the local stack; else the one that is found."""
 
@@ -117,6 +147,7 @@ class Settings:
             "transport": _transport(environ),
             "jwt_secret": environ.get("SUPABASE_JWT_SECRET"),
             "jwks": environ.get("SUPABASE_JWKS"),
+            "jwt_issuer": environ.get("VIDEOJOBS_JWT_ISSUER") or None,
             "deadline_seconds": _number(environ, "VIDEOJOBS_DEADLINE_SECONDS"),
             "lease_seconds": _whole_number(environ, "VIDEOJOBS_LEASE_SECONDS"),
             "ffmpeg": environ.get("VIDEOJOBS_FFMPEG"),
@@ -125,6 +156,7 @@ class Settings:
             "storage": environ.get("VIDEOJOBS_STORAGE") or None,
             "source_policy": _source_policy(environ),
             "fetch_limits": _fetch_limits(environ),
+            "web": _web(environ),
             "postgrest": _path(environ, "VIDEOJOBS_POSTGREST"),
         }
         return cls(**{name: value for name, value in given.items() if value is not None})  # pyright: ignore[reportArgumentType] # each value was read for its name
@@ -161,24 +193,46 @@ def _transport(environ: Mapping[str, str]) -> str | None:
     return name
 
 
-def _source_policy(environ: Mapping[str, str]) -> str | None:
-    policy = environ.get("VIDEOJOBS_SOURCE_POLICY") or None
+def _source_policy(environ: Mapping[str, str], name: str = "VIDEOJOBS_SOURCE_POLICY") -> str | None:
+    policy = environ.get(name) or None
     if policy not in (None, "any", "own_prefix"):
-        raise ConfigurationError(
-            f"VIDEOJOBS_SOURCE_POLICY={policy!r} is not known; use 'any' or 'own_prefix'"
-        )
+        raise ConfigurationError(f"{name}={policy!r} is not known; use 'any' or 'own_prefix'")
     return policy
 
 
+def _web(environ: Mapping[str, str]) -> WebSettings:
+    given = {
+        "source_policy": _source_policy(environ, "VIDEOJOBS_WEB_SOURCE_POLICY"),
+        "max_upload_bytes": _count(environ, "VIDEOJOBS_WEB_MAX_UPLOAD_BYTES", "bytes above 0"),
+        "max_body_bytes": _count(environ, "VIDEOJOBS_WEB_MAX_BODY_BYTES", "bytes above 0"),
+        "idle_seconds": _number(environ, "VIDEOJOBS_WEB_IDLE_SECONDS"),
+        "requests_per_minute": _count(
+            environ, "VIDEOJOBS_WEB_REQUESTS_PER_MINUTE", "requests, or 0 for any number", least=0
+        ),
+        "cors_origins": _list(environ, "VIDEOJOBS_WEB_CORS_ORIGINS"),
+        "allowed_hosts": _list(environ, "VIDEOJOBS_WEB_ALLOWED_HOSTS"),
+        "metrics_token": environ.get("VIDEOJOBS_WEB_METRICS_TOKEN") or None,
+        "link_seconds": _whole_number(environ, "VIDEOJOBS_WEB_LINK_SECONDS"),
+    }
+    return WebSettings(**{name: value for name, value in given.items() if value is not None})  # pyright: ignore[reportArgumentType] # each value was read for its name
+
+
+def _list(environ: Mapping[str, str], name: str) -> tuple[str, ...] | None:
+    return tuple(part for part in environ.get(name, "").replace(",", " ").split()) or None
+
+
 def _fetch_limits(environ: Mapping[str, str]) -> FetchLimits | None:
-    text = environ.get("VIDEOJOBS_MAX_SOURCE_BYTES")
+    size = _count(environ, "VIDEOJOBS_MAX_SOURCE_BYTES", "bytes above 0")
+    return None if size is None else FetchLimits(max_source_bytes=size)
+
+
+def _count(environ: Mapping[str, str], name: str, what: str, *, least: int = 1) -> int | None:
+    text = environ.get(name)
     if not text:
         return None
-    if not text.isascii() or not text.isdecimal() or int(text) == 0:
-        raise ConfigurationError(
-            f"VIDEOJOBS_MAX_SOURCE_BYTES={text!r} must be a whole number of bytes above 0"
-        )
-    return FetchLimits(max_source_bytes=int(text))
+    if not text.isascii() or not text.isdecimal() or int(text) < least:
+        raise ConfigurationError(f"{name}={text!r} must be a whole number of {what}")
+    return int(text)
 
 
 def _yes_or_no(environ: Mapping[str, str], name: str) -> bool | None:

@@ -16,7 +16,7 @@ from videojobs.cli.options import AsJson
 from videojobs.cli.printing import complaints, console, print_json
 from videojobs.errors import ConfigurationError
 from videojobs.local import LocalStack
-from videojobs.local.keys import Secrets, user_claims
+from videojobs.local.keys import Secrets, issuer_of, user_claims
 from videojobs.requests import refuse
 
 app = typer.Typer(
@@ -72,15 +72,16 @@ def token(
             f"there is no local stack in {data_dir}: run `videojobs local up` first, "
             "or name its folder with --data-dir"
         )
+    kept = Secrets.load(secrets)
     claims = user_claims(
         str(user),
-        issuer="http://127.0.0.1/auth/v1",
+        issuer=issuer_of(kept.api_port),
         lifetime_seconds=hours * 3600,
         email=None,
         app_metadata=None,
         user_metadata=None,
     )
-    console.print(Secrets.load(secrets).sign(claims), markup=False, highlight=False, soft_wrap=True)
+    console.print(kept.sign(claims), markup=False, highlight=False, soft_wrap=True)
 
 
 def environment_of(stack: LocalStack) -> dict[str, str]:

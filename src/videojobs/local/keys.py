@@ -81,6 +81,12 @@ class Secrets:
         return jwt.encode(claims, self.jwt_secret, algorithm="HS256")
 
 
+def issuer_of(api_port: int | None) -> str:
+    """Who issues a stack's tokens: the address at which its API is, or was, served."""
+    host = "127.0.0.1" if api_port is None else f"127.0.0.1:{api_port}"
+    return f"http://{host}/auth/v1"
+
+
 def user_claims(
     user_id: str,
     *,

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 from videojobs import migrations
 from videojobs.errors import ConfigurationError, MissingExtraError
 from videojobs.local.folder import DataFolder
-from videojobs.local.keys import OWNER, Secrets, user_claims
+from videojobs.local.keys import OWNER, Secrets, issuer_of, user_claims
 from videojobs.local.rest import Rest, find_postgrest, missing_postgrest
 from videojobs.settings import Settings
 
@@ -141,6 +141,11 @@ class LocalStack:
         """Signs and verifies users' tokens (HS256)."""
         return self._secrets.jwt_secret
 
+    @property
+    def issuer(self) -> str:
+        """What users' tokens name as their issuer."""
+        return issuer_of(self._secrets.api_port)
+
     def user_token(
         self,
         user_id: UUID | str,
@@ -156,7 +161,7 @@ class LocalStack:
         """
         claims = user_claims(
             str(user_id),
-            issuer=f"{self.api_url or 'http://127.0.0.1'}/auth/v1",
+            issuer=self.issuer,
             lifetime_seconds=expires_in.total_seconds(),
             email=email,
             app_metadata=app_metadata,

@@ -6,8 +6,8 @@ import json
 from functools import lru_cache
 from typing import Any
 
-import jwt
 import psycopg
+from jwt import PyJWK
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
@@ -18,6 +18,13 @@ from videojobs.calls import Call, Json
 from videojobs.errors import ConfigurationError
 from videojobs.retries import Failure, Sent, closed
 from videojobs.settings import Settings
+from videojobs.tokens import (
+    SigningKeys,
+    TokenRefusedError,
+    VerifiedToken,
+    claims_of,
+    public_keys,
+)
 
 #: The usual ports of Supavisor and PgBouncer for transaction pooling: no prepared statements there,
 #: and no LISTEN.
@@ -155,8 +162,8 @@ class TokenVerifier:
     """Checks users' tokens, as PostgREST does in front of a Supabase database."""
 
     def __init__(self, settings: Settings) -> None:
-        self._secret = settings.jwt_secret
-        self._keys = None if settings.jwks is None else jwt.PyJWKSet.from_json(settings.jwks)
+        public = () if settings.jwks is None else _public_keys(settings.jwks)
+        self._keys = SigningKeys(secret=settings.jwt_secret, public=public)
 
     def claims_of(self, token: str) -> str:
         """The verified claims, as JSON for ``request.jwt.claims``.
@@ -165,34 +172,23 @@ class TokenVerifier:
             ConfigurationError: There is nothing to verify with.
             Failure: The token is not valid, or not a signed-in user's.
         """
-        try:
-            key, algorithms = self._key_for(token)
-            claims = jwt.decode(
-                token,
-                key,
-                algorithms=algorithms,
-                leeway=10,
-                options={"require": ["exp", "sub"], "verify_aud": False},
-            )
-        except jwt.PyJWTError as error:
-            raise _refused_token(str(error)) from None
-        # A service token would otherwise pass for a user's: both are signed with the same key.
-        if claims.get("role") != "authenticated":
-            raise _refused_token(f"its role is {claims.get('role')!r}, not 'authenticated'")
-        return json.dumps(claims)
-
-    def _key_for(self, token: str) -> tuple[Any, list[str]]:
-        # The algorithm is pinned by the kind of key, never taken from the token alone.
-        header = jwt.get_unverified_header(token)
-        if header.get("alg") == "HS256" and self._secret is not None:
-            return self._secret, ["HS256"]
-        if self._keys is not None and "kid" in header:
-            for key in self._keys.keys:
-                if key.key_id == header["kid"] and key.algorithm_name in {"ES256", "RS256"}:
-                    return key, [key.algorithm_name]
-        if self._secret is None and self._keys is None:
+        if isinstance(token, VerifiedToken):
+            if token.is_current:
+                return token.claims_json
+            raise _refused_token("it has expired")
+        if not self._keys:
             raise ConfigurationError(
                 "as_user on a direct Postgres connection must verify the token itself: "
                 "set SUPABASE_JWT_SECRET (HS256) or SUPABASE_JWKS (ES256, RS256)"
             )
-        raise jwt.InvalidTokenError("it is signed with a key that is not configured")
+        try:
+            return json.dumps(claims_of(token, self._keys))
+        except TokenRefusedError as error:
+            raise _refused_token(str(error)) from None
+
+
+def _public_keys(key_set: str) -> list[PyJWK]:
+    try:
+        return public_keys(key_set)
+    except ValueError as error:
+        raise ConfigurationError(f"SUPABASE_JWKS is no JSON Web Key Set: {error}") from error

@@ -1,0 +1,15 @@
+"""The REST API: `router` for your own FastAPI application, `create_app` for one of its own."""
+
+from importlib import import_module
+
+from videojobs.errors import MissingExtraError
+
+try:
+    import_module("fastapi")
+except ModuleNotFoundError as error:
+    raise MissingExtraError("web", "The REST API") from error
+
+from videojobs.web.application import create_app
+from videojobs.web.routing import router
+
+__all__ = ["create_app", "router"]

@@ -1,0 +1,89 @@
+"""The API as an application of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from videojobs.web.problems import reply_to
+from videojobs.web.request_ids import HEADER, REQUEST_ID, request_id_of
+from videojobs.web.routes.development import SignIn, add_login
+from videojobs.web.routing import routed
+from videojobs.web.services import Authenticator, ManagerFactory, Services
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from videojobs.settings import WebSettings
+    from videojobs.storage import Storage
+
+_READABLE = (HEADER, "ETag", "Link", "Location", "Retry-After", "Content-Disposition")
+
+
+def create_app(
+    manager_factory: ManagerFactory,
+    *,
+    auth: Authenticator | None = None,
+    storage: Storage | None = None,
+    settings: WebSettings | None = None,
+    development_login: SignIn | None = None,
+) -> FastAPI:
+    """An application with all routes, and with CORS and host names as the settings say.
+
+    Args:
+        manager_factory: See `videojobs.web.router`.
+        auth: See there.
+        storage: See there.
+        settings: See there.
+        development_login: Makes a token for whoever asks for one. Only for the embedded stack.
+    """
+    services = Services(manager_factory, auth=auth, storage=storage, settings=settings)
+    # Without redirects to paths with a slash, whose address would be made of the Host header.
+    app = FastAPI(title="videojobs", lifespan=services.lifespan, redirect_slashes=False)
+    api = routed(services)
+    if development_login is not None:
+        add_login(api, development_login)
+    app.include_router(api)
+    app.add_exception_handler(HTTPException, _problem)
+    _add_middleware(app, services.web)
+    return app
+
+
+def _add_middleware(app: FastAPI, web: WebSettings) -> None:
+    if web.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=web.cors_origins,
+            # Tokens come in a header that pages set, never in a cookie that browsers add.
+            allow_credentials=False,
+            allow_methods=("GET", "POST", "PATCH", "DELETE"),
+            allow_headers=(
+                "Authorization",
+                "Content-Type",
+                "Idempotency-Key",
+                "If-None-Match",
+                HEADER,
+            ),
+            expose_headers=_READABLE,
+            max_age=600,
+        )
+    if web.allowed_hosts:
+        app.add_middleware(
+            TrustedHostMiddleware, allowed_hosts=web.allowed_hosts, www_redirect=False
+        )
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    # What no route of ours answered: an unknown path, or a method that it does not have.
+    reset = REQUEST_ID.set(request_id_of(request))
+    try:
+        response = reply_to(error)
+        response.headers[HEADER] = REQUEST_ID.get()
+    finally:
+        REQUEST_ID.reset(reset)
+    return response
