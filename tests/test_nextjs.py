@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import (
     Browser,
     Locator,
@@ -147,6 +148,31 @@ def test_people_see_their_own_jobs_and_cancel_them(
     page.get_by_label("Video").set_input_files(EXAMPLE / "package.json")
     page.get_by_role("button", name="Cut clips").click()
     expect(_problem(page)).to_contain_text(f"{api_port} does not answer")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_pages_are_accessible(
+    local_app: str, stack: LocalStack, jobs: VideoJobManager, page: Page, scheme: str
+):
+    """axe-core finds nothing to say about the sign-in, or about jobs in each state."""
+    user = uuid4()
+    for number in range(5):
+        jobs.create_job(user_id=user, source_url=f"{number}.mp4")
+    completed, failed, _processing, cancelled = jobs.claim_jobs("worker", limit=4)
+    jobs.complete_job(completed, ["clip.mp4"], 1)
+    jobs.fail_job(failed, "It has no picture.", error_code="no_video_stream", retryable=False)
+    jobs.cancel_job(cancelled.job.id)
+    page.emulate_media(color_scheme=scheme)
+
+    page.goto(local_app)
+    page.get_by_label("Development token").wait_for()
+    at_the_door = Axe().run(page)
+    _sign_in_by_token(page, stack.user_token(user))
+    expect(page.get_by_text("It has no picture.")).to_be_visible()
+    inside = Axe().run(page)
+
+    assert at_the_door.response["violations"] == []
+    assert inside.response["violations"] == []
 
 
 def test_realtime_moves_the_list_of_a_supabase_project(

@@ -4,9 +4,15 @@ import { apiUrl } from '@/lib/settings';
 
 export type Outcome = { jobId: string } | { problem: string };
 
-/** Hands an upload to the Python API, as the user whose token it is; the API stores it and creates the job. */
-export async function processVideo(accessToken: string, form: FormData): Promise<Outcome> {
+/**
+ * Hands an upload to the Python API, which stores it and creates the job.
+ *
+ * The form's `access_token` says as whom. It is no argument of its own, since `next dev` prints those.
+ */
+export async function processVideo(form: FormData): Promise<Outcome> {
   const url = apiUrl('/api/v1/process');
+  const accessToken = form.get('access_token');
+  form.delete('access_token');
   const response = await fetch(url, {
     method: 'POST',
     headers: { Authorization: `Bearer ${accessToken}` },

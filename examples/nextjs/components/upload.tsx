@@ -20,10 +20,12 @@ const PRESETS: Record<Database['public']['Enums']['video_job_quality_preset'], s
 export function Upload({ session }: { session: Session }) {
   const queries = useQueryClient();
   const { mutate, error, isPending } = useMutation({
-    async mutationFn(form: HTMLFormElement) {
-      const outcome = await processVideo(await session.accessToken(), new FormData(form));
+    async mutationFn(element: HTMLFormElement) {
+      const form = new FormData(element);
+      form.set('access_token', await session.accessToken());
+      const outcome = await processVideo(form);
       if ('problem' in outcome) throw new Error(outcome.problem);
-      form.reset();
+      element.reset();
     },
     onSettled: () => queries.invalidateQueries({ queryKey: ['jobs'] }),
   });
