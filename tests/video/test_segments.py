@@ -147,7 +147,7 @@ def test_a_segments_own_job_has_the_films_key(facts: SourceFacts):
 
 def test_a_segment_has_whole_segments_of_hls():
     with pytest.raises(SupabaseValidationError, match="multiple of 6"):
-        ProcessingSettings(segment_seconds=10)
+        ProcessingSettings(pipeline="hls", segment_seconds=10)
 
 
 def test_the_joined_film_is_that_of_one_piece(

@@ -16,7 +16,6 @@ import psycopg
 import pytest
 
 from videojobs import JobFilter, JobStatus, ProcessingError, VideoJob, VideoJobManager
-from videojobs.media.analysing import Analyser
 from videojobs.media.ffmpeg import find_ffmpeg
 from videojobs.processor import VideoProcessor
 from videojobs.storage import LocalStorage
@@ -246,17 +245,16 @@ def test_a_short_source_is_not_split(manager, storage, create):
     ]
 
 
-def test_clips_are_looked_for_once(manager, storage, create, monkeypatch):
-    """Whether there are segments is known without a look at the source."""
-    looks: list[Analyser] = []
-    perform = Analyser.perform
-    monkeypatch.setattr(Analyser, "perform", lambda self: looks.append(self) or perform(self))
-    job_id = create(settings={"fan_out": True, "clip_width": 90, "clip_height": 160})
+@pytest.mark.parametrize("name", ["fan_out", "segment_seconds"])
+def test_clips_are_not_cut_into_segments(manager, storage, create, name: str):
+    """Who asks for it is told, and nothing is made that was not asked for."""
+    job_id = create(settings={name: {"fan_out": True, "segment_seconds": 6}[name]})
 
     Worker(manager, storage=storage).run(until_idle=True)
 
-    assert manager.get_job(job_id).status is JobStatus.COMPLETED
-    assert len(looks) == 1
+    job = manager.get_job(job_id)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, "invalid_settings")
+    assert "clips are not cut into segments: leave out segment_seconds" in str(job.error_message)
 
 
 @pytest.mark.parametrize("number", [6, 99])

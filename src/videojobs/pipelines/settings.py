@@ -147,10 +147,11 @@ class ProcessingSettings(Request):
     segment_seconds: float | None = Field(default=None, ge=0, le=3600)
     """Renditions are encoded in segments of this length, which a successor of a killed worker need
     not make again: a multiple of 6, or 0 for one piece; ``None`` takes 60 for films of more than
-    three minutes, and one piece for the others."""
+    three minutes, and one piece for the others. Clips have none, and refuse it."""
     fan_out: bool = False
     """Whether a film's segments become jobs of their own, which several workers can run at once; the
-    film waits for them, and is joined from their outputs. Needs a storage that all workers share."""
+    film waits for them, and is joined from their outputs. Needs a storage that all workers share.
+    Clips have no segments, and refuse it."""
     only_segment: int | None = Field(default=None, ge=1)
     """The one segment to make, of those that the film is cut into; set for the jobs of segments."""
     options: JsonObject = Field(default_factory=dict[str, Any])
@@ -229,6 +230,17 @@ class ProcessingSettings(Request):
             raise ValueError(
                 f"segment_seconds={self.segment_seconds:g} must be a multiple of 6, the length of a "
                 "segment of HLS"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _segments_are_of_films(self) -> Self:
+        if self.pipeline != "clips":
+            return self
+        if self.fan_out or self.only_segment is not None or self.segment_seconds is not None:
+            raise ValueError(
+                "clips are not cut into segments: leave out segment_seconds, fan_out and "
+                "only_segment, or use the pipeline renditions or hls"
             )
         return self
 
