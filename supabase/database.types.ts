@@ -44,14 +44,14 @@ isOneToOne: false
                   ]
                 },"video_job_events": {
                   Row: {
-                    "actor_id": string | null,"at": string,"data": NonNullable<Json>,"id": number,"job_id": string,"run_token": number | null,"type": Database["public"]['Enums']["video_job_event_type"],"worker_id": string | null
+                    "actor_id": string | null,"at": string,"data": NonNullable<Json>,"id": number,"job_id": string,"run_token": number | null,"tx": unknown,"type": Database["public"]['Enums']["video_job_event_type"],"worker_id": string | null
                   }
                   ComputedFields: never
                   Insert: {
-                    "actor_id"?: string | null,"at"?: string,"data"?: NonNullable<Json>,"id"?: never,"job_id": string,"run_token"?: number | null,"type": Database["public"]['Enums']["video_job_event_type"],"worker_id"?: string | null
+                    "actor_id"?: string | null,"at"?: string,"data"?: NonNullable<Json>,"id"?: never,"job_id": string,"run_token"?: number | null,"tx"?: unknown,"type": Database["public"]['Enums']["video_job_event_type"],"worker_id"?: string | null
                   }
                   Update: {
-                    "actor_id"?: string | null,"at"?: string,"data"?: NonNullable<Json>,"id"?: never,"job_id"?: string,"run_token"?: number | null,"type"?: Database["public"]['Enums']["video_job_event_type"],"worker_id"?: string | null
+                    "actor_id"?: string | null,"at"?: string,"data"?: NonNullable<Json>,"id"?: never,"job_id"?: string,"run_token"?: number | null,"tx"?: unknown,"type"?: Database["public"]['Enums']["video_job_event_type"],"worker_id"?: string | null
                   }
                   Relationships: [
                     
@@ -360,6 +360,11 @@ isOneToOne: false
         isOneToOne: false
         isSetofReturn: true
       } },
+"get_video_job_sight":
+{ Args: Record<PropertyKey, never>; Returns: {
+              "sees_all": boolean,"team_ids": (string)[],"user_id": string
+            }[]
+                           },
 "get_video_job_stats":
 { Args: { "filter"?: Json,"group_by"?: string }; Returns: {
               "average_processing_seconds": number,"by_day": Json,"by_status": Json,"groups": Json,"median_processing_seconds": number,"p95_processing_seconds": number,"total": number,"total_processing_seconds": number
@@ -378,6 +383,7 @@ isOneToOne: false
 "id": number,
 "job_id": string,
 "run_token": number | null,
+"tx": unknown,
 "type": Database["public"]['Enums']["video_job_event_type"],
 "worker_id": string | null
             }[]
@@ -387,6 +393,11 @@ isOneToOne: false
         isOneToOne: false
         isSetofReturn: true
       } },
+"list_video_job_teams":
+{ Args: { "user_ids": (string)[] }; Returns: {
+              "teams": Json
+            }[]
+                           },
 "list_video_job_workers":
 { Args: Record<PropertyKey, never>; Returns: {
               "drain_requested_at": string,"facts": Json,"running": Json,"seen_at": string,"started_at": string,"worker_id": string
@@ -459,6 +470,11 @@ isOneToOne: false
 "probe_video_job_rows":
 { Args: { "row_count": number }; Returns: {
               "number": number
+            }[]
+                           },
+"read_video_job_changes":
+{ Args: { "job_ids"?: (string)[],"row_limit"?: number,"running_since"?: string,"since"?: string,"team_ids"?: (string)[],"user_id"?: string }; Returns: {
+              "deleted": Json,"feed": string,"jobs": Json,"moment": string,"owners": Json,"place": string,"state": string
             }[]
                            },
 "reconcile_video_job_stats":

@@ -34,7 +34,7 @@ from videojobs.models import (
 from videojobs.repeating import perform
 from videojobs.requests import JobChanges, JobFilter, NewVideoJob, NewVideoJobFields
 from videojobs.settings import Settings
-from videojobs.transports import Channel, Listener, Token, Transport
+from videojobs.transports import Announcements, Channel, Listener, Token, Transport
 from videojobs.upkeep import Operations
 
 if TYPE_CHECKING:
@@ -468,6 +468,15 @@ class VideoJobManager(Operations):
         jobs must be claimed: several workers are woken for one job.
         """
         return self._transport.listen(Channel.QUEUE)
+
+    def listen_for_changes(self) -> AbstractContextManager[Announcements]:
+        """A context whose ``hear(seconds)`` returns when jobs were created, changed or deleted.
+
+        What it returns are ids of changed jobs and other words; they only call to look. On a
+        direct connection the database wakes it; elsewhere it is a pause. `videojobs.live` is
+        built on it.
+        """
+        return self._transport.announcements(Channel.CHANGES, Channel.QUEUE)
 
     def heartbeat(
         self,

@@ -28,6 +28,7 @@ from videojobs.models import (
     PlatformTarget,
     QualityPreset,
     ResourceType,
+    VideoJob,
 )
 
 #: One call carries at most this many jobs, ids or rows. PostgREST cuts longer answers off at its
@@ -368,6 +369,46 @@ class JobFilter(Request):
                 f"created_from ({start.isoformat()}) must lie before created_before ({end.isoformat()})"
             )
         return self
+
+    def may_match(self, job: VideoJob) -> bool:
+        """Whether the job matches in all that a job keeps for life.
+
+        Its status, queue, worker and error may change: by those it can come and go.
+        """
+        start, end = self.created_from, self.created_before
+        return (
+            job.parent_job_id == self.parent_job_id
+            and all(getattr(self, name) in (None, getattr(job, name)) for name in _LASTING)
+            and (start is None or job.created_at >= start)
+            and (end is None or job.created_at < end)
+            and (self.search is None or self._names(job, self.search.casefold()))
+        )
+
+    def matches(self, job: VideoJob) -> bool:
+        """Whether a list with this filter would have the job, as it is now."""
+        return (
+            self.may_match(job)
+            and (self.status is None or job.status in self.status)
+            and all(getattr(self, name) in (None, getattr(job, name)) for name in _PASSING)
+        )
+
+    @staticmethod
+    def _names(job: VideoJob, part: str) -> bool:
+        names = (job.original_filename, job.resource_name)
+        return any(name is not None and part in name.casefold() for name in names)
+
+
+_LASTING = (
+    "user_id",
+    "team_id",
+    "pipeline",
+    "platform_target",
+    "quality_preset",
+    "resource_type",
+    "resource_id",
+    "resource_parent_id",
+)
+_PASSING = ("queue", "worker_id", "error_code")
 
 
 class JobChanges(Request):

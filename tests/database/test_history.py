@@ -135,6 +135,7 @@ def test_the_history_so_far_becomes_the_first_month(new_database, tmp_path, vers
         first_month = f"videojobs.video_job_events_{month(0)}"
         in_first = sql.execute(f"select count(*) as number from {first_month}").fetchone()["number"]
         assert len(before) == 17
+        assert [event.pop("tx") for event in after] == [None] * len(before)
         assert after == before
         assert (newest["type"], newest["id"]) == ("created", before[-1]["id"] + 1)
         assert in_first == len(before) + 1

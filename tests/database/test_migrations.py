@@ -144,6 +144,8 @@ def test_our_tool_goes_on_where_the_cli_stopped(new_database, supabase, version)
         "schedule",
         "diagnosis",
         "segments",
+        "live",
+        "live_diagnosis",
     ]
     assert schema_of(url) == schema_of(whole)
 

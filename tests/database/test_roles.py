@@ -86,6 +86,9 @@ reconcile_video_job_stats  personal  denied  denied     denied       denied     
 reconcile_a_drift          personal  denied  denied     denied       denied       denied       denied       denied       allowed
 diagnose_video_jobs        personal  denied  denied     denied       denied       denied       denied       denied       allowed
 probe_video_job_rows       personal  denied  denied     denied       denied       denied       denied       denied       allowed
+get_video_job_sight        personal  denied  allowed    allowed      allowed      allowed      allowed      allowed      allowed
+read_video_job_changes     personal  denied  denied     denied       denied       denied       denied       denied       allowed
+list_video_job_teams       personal  denied  denied     denied       denied       denied       denied       denied       allowed
 get_archived_job           personal  denied  allowed    empty        empty        empty        allowed      empty        allowed
 get_archived_job           team      denied  allowed    empty        allowed      allowed      allowed      empty        allowed
 list_events_of_archived    personal  denied  allowed    empty        empty        empty        allowed      empty        allowed
@@ -329,6 +332,9 @@ def call_of(operation: str, job: Json) -> tuple[str, Json]:
         "reconcile_a_drift": {},
         "diagnose_video_jobs": {},
         "probe_video_job_rows": {"row_count": 1},
+        "get_video_job_sight": {},
+        "read_video_job_changes": {},
+        "list_video_job_teams": {"user_ids": []},
         "get_archived_job": this,
         "list_events_of_archived": this,
         "list_archived_jobs": mark,
@@ -840,6 +846,7 @@ CALLABLE = {
         public.create_video_jobs
         public.delete_video_job
         public.get_video_job
+        public.get_video_job_sight
         public.get_video_job_stats
         public.list_video_job_events
         public.list_video_jobs
@@ -882,14 +889,17 @@ CALLABLE = {
         public.fail_video_job
         public.find_stuck_video_jobs
         public.get_video_job
+        public.get_video_job_sight
         public.get_video_job_stats
         public.heartbeat_video_jobs
         public.list_video_job_events
+        public.list_video_job_teams
         public.list_video_job_workers
         public.list_video_jobs
         public.log_video_job
         public.maintain_video_jobs
         public.probe_video_job_rows
+        public.read_video_job_changes
         public.reconcile_video_job_stats
         public.recover_video_jobs
         public.release_video_job
@@ -907,6 +917,7 @@ CALLABLE = {
         videojobs.are_short_texts
         videojobs.cancel_job
         videojobs.change_job
+        videojobs.changes_since
         videojobs.check_owners
         videojobs.choose_jobs
         videojobs.choose_within_limits
@@ -922,6 +933,7 @@ CALLABLE = {
         videojobs.end_turn
         videojobs.find_jobs
         videojobs.fold_tallies
+        videojobs.forget_deleted_jobs
         videojobs.give_up_lease
         videojobs.is_admin
         videojobs.is_fair
@@ -947,6 +959,7 @@ CALLABLE = {
         videojobs.settled_before
         videojobs.split_job
         videojobs.tallied
+        videojobs.teams_of
         videojobs.tenants_in_turn
         videojobs.uuid7
     """,
@@ -964,7 +977,9 @@ videojobs.archived_jobs            -     select         select,insert,delete
 videojobs.archived_jobs_MONTH      -     -              -
 videojobs.archived_jobs_other      -     -              -
 videojobs.archived_tallies         -     -              -
+videojobs.change_feed              -     -              -
 videojobs.checkpoints              -     -              select,insert,update,delete
+videojobs.deleted_jobs             -     -              -
 videojobs.job_measures             -     select         select
 videojobs.leases                   -     -              select,insert,update,delete
 videojobs.limits                   -     -              select,insert,update,delete

@@ -42,6 +42,7 @@ _SYNC_WORDS = {
     "AsyncClient": "Client",
     "AsyncIterator": "Iterator",
     "AsyncListener": "Listener",
+    "AsyncAnnouncements": "Announcements",
     "AbstractAsyncContextManager": "AbstractContextManager",
 }
 
@@ -105,6 +106,7 @@ def test_what_waits_is_awaited():
         "from_env",
         "from_url",
         "iter_jobs",
+        "listen_for_changes",
         "listen_for_work",
         "watch_job",
     }
@@ -171,6 +173,9 @@ OPERATIONS: list[Callable[[VideoJobManager, Lease], Any]] = [
     lambda m, lease: m.set_limit(1, tenant=ADA),
     lambda m, lease: m.list_limits(),
     lambda m, lease: m.set_queue_fairness("default", fair=True),
+    lambda m, lease: m.perform(calls.read_changes(None)),
+    lambda m, lease: m.perform(calls.get_sight()),
+    lambda m, lease: m.perform(calls.list_teams([ADA])),
     lambda m, lease: m.list_workers(),
     lambda m, lease: m.drain_worker("w"),
     lambda m, lease: m.reconcile_stats(),

@@ -13,6 +13,7 @@ from videojobs.calls.jobs import (
     list_jobs,
     retry_job,
 )
+from videojobs.calls.live import get_sight, list_teams, read_changes
 from videojobs.calls.many import (
     bulk_update_ids,
     bulk_update_matching,
@@ -77,15 +78,18 @@ __all__ = [
     "fail_job",
     "find_stuck",
     "get_job",
+    "get_sight",
     "get_stats",
     "heartbeat",
     "list_events",
     "list_jobs",
     "list_limits",
+    "list_teams",
     "list_workers",
     "log",
     "maintain",
     "probe_rows",
+    "read_changes",
     "reconcile_stats",
     "recover",
     "release_job",

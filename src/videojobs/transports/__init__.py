@@ -5,6 +5,8 @@ exceptions into a `videojobs.retries.Failure`. Nothing of a library passes this 
 """
 
 from videojobs.transports._protocol import (
+    Announcements,
+    AsyncAnnouncements,
     AsyncListener,
     AsyncPollingListener,
     AsyncTransport,
@@ -16,6 +18,8 @@ from videojobs.transports._protocol import (
 )
 
 __all__ = [
+    "Announcements",
+    "AsyncAnnouncements",
     "AsyncListener",
     "AsyncPollingListener",
     "AsyncTransport",

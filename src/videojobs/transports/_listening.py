@@ -23,15 +23,17 @@ convenience: polling finds every change too."""
 class _Reconnecting:
     """When to try again, and what to say."""
 
-    def __init__(self, conninfo: str, channel: Channel) -> None:
+    def __init__(self, conninfo: str, *channels: Channel) -> None:
         self._conninfo = conninfo
-        self._statement = f"listen {channel.value}".encode()
+        self._statement = "; ".join(f"listen {channel.value}" for channel in channels).encode()
         self._retry_at = 0.0
+        self.breaks = 0
 
     def _may_connect(self) -> bool:
         return time.monotonic() >= self._retry_at
 
     def _broke(self, error: psycopg.Error) -> None:
+        self.breaks += 1
         self._retry_at = time.monotonic() + _RECONNECT_SECONDS
         logger.warning("listening broke off, will try again: %s", " ".join(str(error).split()))
 
@@ -65,6 +67,34 @@ class NotifyListener(_Reconnecting):
             self._drop()
             self._broke(error)
             return ()
+
+    @property
+    def listens(self) -> bool:
+        """Whether there is a connection."""
+        return self._connection is not None
+
+    def hear(self, seconds: float, gather_seconds: float = 0.0) -> frozenset[str]:
+        """All that was announced, with what follows within so many seconds."""
+        if self._connection is None:
+            if self._may_connect() and self._connect():
+                return frozenset()
+            return PollingListener().hear(min(seconds, _RECONNECT_SECONDS))
+        try:
+            return self._all_heard(self._connection, seconds, gather_seconds)
+        except psycopg.Error as error:
+            self._drop()
+            self._broke(error)
+            return frozenset()
+
+    def _all_heard(
+        self, connection: psycopg.Connection[Any], seconds: float, gather_seconds: float
+    ) -> frozenset[str]:
+        with closing(connection.notifies(timeout=seconds, stop_after=1)) as notices:
+            heard = {notice.payload for notice in notices}
+        if heard and gather_seconds > 0:
+            with closing(connection.notifies(timeout=gather_seconds)) as notices:
+                heard |= {notice.payload for notice in notices}
+        return frozenset(heard)
 
     def _heard(
         self, connection: psycopg.Connection[Any], payloads: Collection[str], seconds: float
@@ -121,6 +151,34 @@ class AsyncNotifyListener(_Reconnecting):
             await self._drop()
             self._broke(error)
             return ()
+
+    @property
+    def listens(self) -> bool:
+        """Whether there is a connection."""
+        return self._connection is not None
+
+    async def hear(self, seconds: float, gather_seconds: float = 0.0) -> frozenset[str]:
+        """All that was announced, with what follows within so many seconds."""
+        if self._connection is None:
+            if self._may_connect() and await self._connect():
+                return frozenset()
+            return await AsyncPollingListener().hear(min(seconds, _RECONNECT_SECONDS))
+        try:
+            return await self._all_heard(self._connection, seconds, gather_seconds)
+        except psycopg.Error as error:
+            await self._drop()
+            self._broke(error)
+            return frozenset()
+
+    async def _all_heard(
+        self, connection: psycopg.AsyncConnection[Any], seconds: float, gather_seconds: float
+    ) -> frozenset[str]:
+        async with aclosing(connection.notifies(timeout=seconds, stop_after=1)) as notices:
+            heard = {notice.payload async for notice in notices}
+        if heard and gather_seconds > 0:
+            async with aclosing(connection.notifies(timeout=gather_seconds)) as notices:
+                heard |= {notice.payload async for notice in notices}
+        return frozenset(heard)
 
     async def _heard(
         self, connection: psycopg.AsyncConnection[Any], payloads: Collection[str], seconds: float

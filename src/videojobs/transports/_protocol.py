@@ -41,6 +41,8 @@ class Channel(StrEnum):
     QUEUE = "videojobs_queue"
     """A job became ready, and the payload is its queue; or a worker is called by its name, since
     somebody wants to stop one of its jobs, or it."""
+    WEBHOOKS = "videojobs_webhooks"
+    """A webhook has something to deliver."""
 
 
 class Listener(Protocol):
@@ -62,6 +64,42 @@ class AsyncListener(Protocol):
 
         All of them where an announcement may have been missed.
         """
+        ...
+
+
+class Announcements(Protocol):
+    """Hears all that the database announces on some channels."""
+
+    @property
+    def listens(self) -> bool:
+        """Whether the database is listened to; else silence says nothing."""
+        ...
+
+    @property
+    def breaks(self) -> int:
+        """How often listening broke off; grows when something may have been missed."""
+        ...
+
+    def hear(self, seconds: float, gather_seconds: float = 0.0) -> frozenset[str]:
+        """What was announced: at once, with what follows within so many seconds; else nothing."""
+        ...
+
+
+class AsyncAnnouncements(Protocol):
+    """Hears all that the database announces on some channels."""
+
+    @property
+    def listens(self) -> bool:
+        """Whether the database is listened to; else silence says nothing."""
+        ...
+
+    @property
+    def breaks(self) -> int:
+        """How often listening broke off; grows when something may have been missed."""
+        ...
+
+    async def hear(self, seconds: float, gather_seconds: float = 0.0) -> frozenset[str]:
+        """What was announced: at once, with what follows within so many seconds; else nothing."""
         ...
 
 
@@ -89,6 +127,10 @@ class Transport(Protocol):
 
     def listen(self, channel: Channel) -> AbstractContextManager[Listener]:
         """Listen while the context lasts."""
+        ...
+
+    def announcements(self, *channels: Channel) -> AbstractContextManager[Announcements]:
+        """Hear all of these channels while the context lasts."""
         ...
 
     def as_user(self, token: Token) -> Transport:
@@ -126,6 +168,10 @@ class AsyncTransport(Protocol):
         """Listen while the context lasts."""
         ...
 
+    def announcements(self, *channels: Channel) -> AbstractAsyncContextManager[AsyncAnnouncements]:
+        """Hear all of these channels while the context lasts."""
+        ...
+
     def as_user(self, token: Token) -> AsyncTransport:
         """The same connections, with a user's rights."""
         ...
@@ -149,14 +195,25 @@ class PollingListener:
     ) -> None:
         pass
 
+    listens = False
+    breaks = 0
+
     def wait(self, payloads: Collection[str], seconds: float) -> Collection[str]:
         """Sleep for 75 to 100 % of the time."""
         time.sleep(_jittered(seconds))
         return ()
 
+    def hear(self, seconds: float, gather_seconds: float = 0.0) -> frozenset[str]:
+        """Sleep likewise."""
+        time.sleep(_jittered(seconds))
+        return frozenset()
+
 
 class AsyncPollingListener:
     """The same for asyncio."""
+
+    listens = False
+    breaks = 0
 
     async def __aenter__(self) -> Self:
         return self
@@ -175,6 +232,11 @@ class AsyncPollingListener:
 
         await asyncio.sleep(_jittered(seconds))
         return ()
+
+    async def hear(self, seconds: float, gather_seconds: float = 0.0) -> frozenset[str]:
+        """Sleep likewise."""
+        await self.wait((), seconds)
+        return frozenset()
 
 
 def _jittered(seconds: float) -> float:

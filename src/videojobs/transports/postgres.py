@@ -147,6 +147,9 @@ class PostgresTransport:
     def listen(self, channel: Channel) -> PollingListener | NotifyListener:
         return PollingListener() if self._pooled else NotifyListener(self._conninfo, channel)
 
+    def announcements(self, *channels: Channel) -> PollingListener | NotifyListener:
+        return PollingListener() if self._pooled else NotifyListener(self._conninfo, *channels)
+
     def as_user(self, token: Token) -> PostgresTransport:
         user = copy(self)
         user._token = token
@@ -214,6 +217,9 @@ class PostgresConnectionTransport:
         return rows
 
     def listen(self, channel: Channel) -> PollingListener:
+        return PollingListener()
+
+    def announcements(self, *channels: Channel) -> PollingListener:
         return PollingListener()
 
     def as_user(self, token: Token) -> PostgresConnectionTransport:
@@ -315,6 +321,11 @@ class AsyncPostgresTransport:
             return AsyncPollingListener()
         return AsyncNotifyListener(self._conninfo, channel)
 
+    def announcements(self, *channels: Channel) -> AsyncPollingListener | AsyncNotifyListener:
+        if self._pooled:
+            return AsyncPollingListener()
+        return AsyncNotifyListener(self._conninfo, *channels)
+
     def as_user(self, token: Token) -> AsyncPostgresTransport:
         user = copy(self)
         user._token = token
@@ -376,6 +387,9 @@ class AsyncPostgresConnectionTransport:
         return rows
 
     def listen(self, channel: Channel) -> AsyncPollingListener:
+        return AsyncPollingListener()
+
+    def announcements(self, *channels: Channel) -> AsyncPollingListener:
         return AsyncPollingListener()
 
     def as_user(self, token: Token) -> AsyncPostgresConnectionTransport:

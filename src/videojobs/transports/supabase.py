@@ -136,6 +136,9 @@ class SupabaseTransport:
     def listen(self, channel: Channel) -> PollingListener:
         return PollingListener()
 
+    def announcements(self, *channels: Channel) -> PollingListener:
+        return PollingListener()
+
     def as_user(self, token: Token) -> SupabaseTransport:
         self._be_in_this_process()
         postgrest = SyncPostgrestClient(
@@ -232,6 +235,9 @@ class AsyncSupabaseTransport:
         return wire.headers_with(self._headers, await current_token_async(self._token))
 
     def listen(self, channel: Channel) -> AsyncPollingListener:
+        return AsyncPollingListener()
+
+    def announcements(self, *channels: Channel) -> AsyncPollingListener:
         return AsyncPollingListener()
 
     def as_user(self, token: Token) -> AsyncSupabaseTransport:
