@@ -15,6 +15,7 @@ from videojobs.errors import (
     ProcessingError,
     VideoJobsError,
 )
+from videojobs.kept_ladders import KeptLadder
 from videojobs.kept_segments import KeptSegments
 from videojobs.media.workspace import folder_within
 from videojobs.models import Beat, JobStatus, Lease, OutputFile, VideoJob
@@ -31,7 +32,7 @@ from videojobs.outcomes import (
 from videojobs.pipelines.plan import Plan
 from videojobs.pipelines.progress import Progress
 from videojobs.pipelines.settings import ProcessingSettings
-from videojobs.processor import ProcessingResult, VideoProcessor
+from videojobs.processor import ProcessingResult, VideoProcessor, wants_samples
 from videojobs.settings import SourcePolicy
 from videojobs.sources import JobSources
 from videojobs.storage import Storage
@@ -61,6 +62,7 @@ class Attempt:
         self._progress: Progress | None = None
         self._told: tuple[int, str] | None = None
         self._checkpoint: Mapping[str, Any] | None = None
+        self._is_kept = threading.Event()
         self._saved = lease.checkpoint
         self.segment_jobs: Sequence[VideoJob] = ()
         """Of a film whose segments are jobs of their own: those jobs."""
@@ -92,6 +94,11 @@ class Attempt:
         """
         with self._lock:
             self._checkpoint = self._saved = checkpoint
+            self._is_kept.clear()
+
+    def wait_until_kept(self, seconds: float) -> bool:
+        """Whether the database has what was saved last, within so many seconds."""
+        return self._is_kept.wait(seconds)
 
     @property
     def checkpoint(self) -> Mapping[str, Any] | None:
@@ -121,6 +128,12 @@ class Attempt:
             stage=None if progress is None else progress.stage,
             checkpoint=checkpoint,
         )
+
+    def was_heard(self, beat: Beat) -> None:
+        """The database knows what the beat told."""
+        with self._lock:
+            if beat.checkpoint is not None and self._checkpoint is None:
+                self._is_kept.set()
 
     def was_not_heard(self, beat: Beat) -> None:
         """The beat got lost: what it told is news again."""
@@ -167,11 +180,14 @@ def _worked(
     settings = ProcessingSettings.from_job(job)
     with folder_within(work_dir) as folder:
         source = sources.source(folder, cancel=attempt.stop)
+        ladder = KeptLadder(attempt) if wants_samples(settings) else None
         if settings.fan_out:
             attempt.segment_jobs = segments_of(job.id)
             # Facts, not the path: what the source shows and sounds like changes no segment.
             plan = processor.plan(processor.probe(source), settings)
             if missing := _missing_segments(plan, attempt.segment_jobs):
+                if ladder is not None:
+                    ladder.measure(processor, source, settings)
                 return attempt.stopped_with or Split(missing)
         captions = sources.captions(folder / "captions", cancel=attempt.stop)
         result = processor.process(
@@ -183,6 +199,7 @@ def _worked(
             keeper=KeptSegments(attempt, storage, attempt.segment_jobs),
             # Only when there are some: a processor of your own need not know of them.
             **({"captions": captions} if captions else {}),
+            **(ladder.arguments if ladder else {}),
         )
         if attempt.stopped_with is not None:
             return attempt.stopped_with

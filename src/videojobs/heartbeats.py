@@ -165,6 +165,8 @@ class Heartbeats:
             return
         self._healthy = self._introduced = True
         self._heard_at = sent_at
+        for attempt, beat in zip(current, beats, strict=True):
+            attempt.was_heard(beat)
         by_key = {_key(attempt): attempt for attempt in current}
         for reply in replies:
             if reply.drain:

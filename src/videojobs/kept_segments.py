@@ -58,7 +58,8 @@ class KeptSegments:
         with self._lock:
             self._forget_others(key)
             self._told.kept.setdefault(token, []).append(name)
-            self._attempt.save({"segments": self._told.model_dump()})
+            others = self._attempt.checkpoint or {}
+            self._attempt.save({**others, "segments": self._told.model_dump()})
 
     def restore(self, key: str, name: str, files: Mapping[str, Path]) -> bool:
         """Whether an earlier attempt kept the segment; then its files are at the given paths.

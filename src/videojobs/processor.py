@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from videojobs.errors import ProcessingCancelledError, ProcessingError
 from videojobs.given_files import captions_of_file, existing_source
 from videojobs.media.analysing import Analyser
-from videojobs.media.complexity import measure_complexity
+from videojobs.media.complexity import measure_complexity, sampling_cost
 from videojobs.media.execution import Execution, SegmentKeeper
 from videojobs.media.ffmpeg import find_ffmpeg, inspect_ffmpeg
 from videojobs.media.inspector import Inspector
@@ -31,7 +31,7 @@ from videojobs.pipelines.plan import SOURCE_NAME, Machine, Plan
 from videojobs.pipelines.progress import PROBED_PERCENT, Progress
 from videojobs.pipelines.renditions import plan_renditions
 from videojobs.pipelines.settings import ProcessingSettings
-from videojobs.pipelines.source import SourceFacts, SourceLimits, usable_video
+from videojobs.pipelines.source import Complexity, SourceFacts, SourceLimits, usable_video
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -163,6 +163,36 @@ class VideoProcessor:
         """
         return self._in_a_folder(source, lambda folder, facts: self._look(facts, settings, folder))
 
+    def measure(
+        self,
+        source: str | Path,
+        settings: ProcessingSettings,
+        *,
+        cancel: threading.Event | None = None,
+    ) -> Complexity:
+        """What each rung needs of this source, by at most three samples of 2 s.
+
+        Raises:
+            ProcessingError: The source cannot be used, or a sample cannot be encoded.
+            ProcessingCancelledError: *cancel* was set.
+        """
+        should_stop = (cancel or threading.Event()).is_set
+        with (
+            attempt_folder(work_root(self._work_dir)) as folder,
+            Inspector(should_stop=should_stop) as inspector,
+        ):
+            (folder / SOURCE_NAME).symlink_to(existing_source(source))
+            return measure_complexity(
+                inspector.source(folder / SOURCE_NAME),
+                settings,
+                machine=self.machine,
+                limits=self._limits,
+                ffmpeg=self.ffmpeg,
+                folder=folder,
+                inspector=inspector,
+                should_stop=should_stop,
+            )
+
     def plan(
         self,
         source: str | Path | SourceFacts,
@@ -198,6 +228,8 @@ class VideoProcessor:
         cancel: threading.Event | None = None,
         keeper: SegmentKeeper | None = None,
         captions: str | Path | None = None,
+        complexity: Complexity | None = None,
+        on_complexity: Callable[[Complexity], None] | None = None,
     ) -> ProcessingResult:
         """All planned files are in *output_dir*, verified; or an error is raised and none is.
 
@@ -207,6 +239,8 @@ class VideoProcessor:
         back those that an earlier call with the same source and settings had finished.
         *captions* is an SRT or WebVTT file in the source's time; the settings' `captions_mode` says
         what becomes of it.
+        *complexity* is what `measure`, or an earlier call by *on_complexity*, found the source to
+        need: with ``per_title``, nothing is sampled then.
 
         Raises:
             ProcessingError: See its `code`, `retryable` and `advice`.
@@ -227,16 +261,22 @@ class VideoProcessor:
         ):
             (folder / SOURCE_NAME).symlink_to(existing_source(source))
             facts = inspector.source(folder / SOURCE_NAME)
+            facts = replace(facts, complexity=complexity or _told_complexity(settings))
             warnings: tuple[str, ...] = ()
-            if settings.per_title and settings.pipeline != "clips":
-                report(Progress(percent=0, stage="sampling"))
-                facts, warnings = self._sampled(facts, settings, folder, inspector, should_stop)
+            percent = PROBED_PERCENT
+            if wants_samples(settings) and facts.complexity is None:
+                facts, warnings, percent = self._sampled(
+                    facts, settings, folder, inspector, should_stop, report
+                )
+                if facts.complexity is not None and on_complexity is not None:
+                    on_complexity(facts.complexity)
             plan, percent = self._prepared(
                 replace(facts, captions=given_captions),
                 settings,
                 folder,
                 should_stop=should_stop,
                 report=report,
+                first_percent=percent,
             )
             execution = Execution(
                 plan,
@@ -269,8 +309,16 @@ class VideoProcessor:
         folder: Path,
         inspector: Inspector,
         should_stop: Callable[[], bool],
-    ) -> tuple[SourceFacts, tuple[str, ...]]:
-        """The facts with what samples needed; or a warning, for the usual ladder can still be made."""
+        report: Callable[[Progress], None],
+    ) -> tuple[SourceFacts, tuple[str, ...], int]:
+        """The facts with what samples needed, and the percentage that they stand for.
+
+        Or a warning, for the usual ladder can still be made.
+        """
+        telling = _StageProgress(report, "sampling")
+        cost = sampling_cost(facts, settings, machine=self.machine, limits=self._limits)
+        telling.last_percent = _share(cost, self._planned(facts, settings, None).cost_seconds)
+        telling(0.0)
         try:
             complexity = measure_complexity(
                 facts,
@@ -281,12 +329,14 @@ class VideoProcessor:
                 folder=folder,
                 inspector=inspector,
                 should_stop=should_stop,
+                on_fraction=telling,
             )
         except ProcessingCancelledError:
             raise
         except ProcessingError as error:
-            return facts, (f"per title: no sample could be measured, so all is made ({error})",)
-        return replace(facts, complexity=complexity), ()
+            warning = f"per title: no sample could be measured, so all is made ({error})"
+            return facts, (warning,), telling.last_percent
+        return replace(facts, complexity=complexity), (), telling.last_percent
 
     def _in_a_folder(
         self, source: str | Path, work: Callable[[Path, SourceFacts], ResultT]
@@ -303,16 +353,18 @@ class VideoProcessor:
         *,
         should_stop: Callable[[], bool] = lambda: False,
         report: Callable[[Progress], None] = lambda _: None,
+        first_percent: int = PROBED_PERCENT,
     ) -> tuple[Plan, int]:
         """The plan, and the percentage at which its work begins."""
         takes_analysis = _takes(self._planner(settings.pipeline), "analysis")
         if not (settings.wants_analysis and takes_analysis):
-            return self._planned(facts, settings, None), PROBED_PERCENT
+            return self._planned(facts, settings, None), first_percent
         # Refuses what is not worth a look.
         rough = self._planned(replace(facts, captions=()), settings, None)
-        telling = _AnalysisProgress(report)
+        telling = _StageProgress(report, "analysing", first_percent)
         analyser = self._analyser(facts, settings, folder, should_stop, telling)
-        telling.last_percent = _share(analyser.cost_seconds, rough.cost_seconds)
+        share = _share(analyser.cost_seconds, rough.cost_seconds)
+        telling.last_percent = max(first_percent, share)
         analysis, warnings = _analysis_or_warnings(analyser)
         plan = self._planned(facts, settings, analysis)
         return replace(plan, warnings=(*warnings, *plan.warnings)), telling.last_percent
@@ -371,19 +423,36 @@ def _warn_of_gaps() -> None:
         )
 
 
-class _AnalysisProgress:
-    """Tells the percentages from the probe to the end of the analysis, each once."""
+class _StageProgress:
+    """Tells the percentages of a stage before the encoding, each once."""
 
-    def __init__(self, report: Callable[[Progress], None]) -> None:
+    def __init__(
+        self,
+        report: Callable[[Progress], None],
+        stage: str,
+        first_percent: int = PROBED_PERCENT,
+    ) -> None:
         self._report = report
+        self._stage = stage
         self._told: int | None = None
-        self.last_percent = PROBED_PERCENT
+        self._first_percent = self.last_percent = first_percent
 
     def __call__(self, fraction: float) -> None:
-        percent = PROBED_PERCENT + int(fraction * (self.last_percent - PROBED_PERCENT))
+        percent = self._first_percent + int(fraction * (self.last_percent - self._first_percent))
         if self._told is None or percent > self._told:
             self._told = percent
-            self._report(Progress(percent=percent, stage="analysing"))
+            self._report(Progress(percent=percent, stage=self._stage))
+
+
+def wants_samples(settings: ProcessingSettings) -> bool:
+    """Whether the ladder depends on what samples of the source need."""
+    return settings.per_title and settings.pipeline != "clips"
+
+
+def _told_complexity(settings: ProcessingSettings) -> Complexity | None:
+    if settings.rung_kbps is None or not wants_samples(settings):
+        return None
+    return Complexity(kbps=settings.rung_kbps, vmaf=None, fixed_vmaf=None)
 
 
 def _share(analysis_seconds: float, encoding_seconds: float) -> int:

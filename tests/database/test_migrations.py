@@ -146,6 +146,7 @@ def test_our_tool_goes_on_where_the_cli_stopped(new_database, supabase, version)
         "segments",
         "live",
         "live_diagnosis",
+        "ladders_of_segments",
     ]
     assert schema_of(url) == schema_of(whole)
 

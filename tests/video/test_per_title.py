@@ -9,6 +9,7 @@ from pathlib import Path
 import imageio_ffmpeg
 import pytest
 
+from videojobs.errors import ProcessingError
 from videojobs.pipelines.framing import Rung
 from videojobs.pipelines.per_title import (
     per_title_report,
@@ -17,6 +18,7 @@ from videojobs.pipelines.per_title import (
     sample_starts,
 )
 from videojobs.pipelines.plan import Machine
+from videojobs.pipelines.progress import Progress
 from videojobs.pipelines.renditions import plan_renditions
 from videojobs.pipelines.samples import plan_sample
 from videojobs.pipelines.settings import ProcessingSettings
@@ -209,6 +211,59 @@ def test_a_source_with_a_damaged_middle_gets_the_usual_ladder(tmp_path: Path):
     ]
     assert result.source.complexity is None
     assert [output.kind for output in result.output_files] == ["video", "poster"]
+
+
+def test_samples_move_the_bar_and_are_told(tmp_path: Path):
+    """They have their share of the percentages; who is told what they found need not sample again."""
+    source = tmp_path / "still.mp4"
+    _encode(STILL, source)
+    processor = VideoProcessor(work_dir=tmp_path / "work", cores=2)
+    settings = ProcessingSettings(
+        pipeline="renditions", quality_preset="draft", rendition_heights=(480, 360), per_title=True
+    )
+    seen: list[Progress] = []
+    again: list[Progress] = []
+    found: list[Complexity] = []
+
+    first = processor.process(
+        source,
+        settings,
+        output_dir=tmp_path / "one",
+        on_progress=seen.append,
+        on_complexity=found.append,
+    )
+    second = processor.process(
+        source, settings, output_dir=tmp_path / "two", on_progress=again.append, complexity=found[0]
+    )
+
+    sampling = [each.percent for each in seen if each.stage == "sampling"]
+    percents = [each.percent for each in seen]
+    assert sampling[0] == 1
+    assert len(sampling) == 4
+    assert sampling[-1] > 30
+    assert percents == sorted(percents)
+    assert "sampling" not in [each.stage for each in again]
+    assert first.warnings == second.warnings
+    assert [each.sha256 for each in first.output_files] == [
+        each.sha256 for each in second.output_files
+    ]
+
+
+def test_told_rates_are_followed(facts: SourceFacts, tmp_path: Path):
+    """A segment's job has its film's; what is told of other rungs than there are is refused."""
+    source = tmp_path / "still.mp4"
+    _encode(STILL, source)
+    processor = VideoProcessor(work_dir=tmp_path / "work", cores=2)
+    wish = {"pipeline": "renditions", "rendition_heights": (480, 360), "per_title": True}
+    told = ProcessingSettings(**wish, quality_preset="draft", rung_kbps={"480p": 90, "360p": 60})
+    other = ProcessingSettings(**wish, rung_kbps={"1080p": 90})
+
+    made = processor.process(source, told, output_dir=tmp_path / "out")
+
+    assert [output.name for output in made.output_files] == ["480p", "poster"]
+    with pytest.raises(ProcessingError, match="nobody measured what 480p needs") as refused:
+        processor.process(source, other, output_dir=tmp_path / "none")
+    assert refused.value.code == "invalid_settings"
 
 
 def test_clips_have_no_ladder_to_pick_from(tmp_path: Path):

@@ -16,6 +16,8 @@ import psycopg
 import pytest
 
 from videojobs import JobFilter, JobStatus, ProcessingError, VideoJob, VideoJobManager
+from videojobs import processor as processor_module
+from videojobs.media.complexity import measure_complexity
 from videojobs.media.ffmpeg import find_ffmpeg
 from videojobs.processor import VideoProcessor
 from videojobs.storage import LocalStorage
@@ -91,8 +93,20 @@ def test_two_workers_share_one_film(manager, storage, storage_dir, create, datab
     assert [path.name for path in storage_dir.iterdir() if path.is_dir()] == [str(job_id)]
 
 
-def test_a_shared_film_is_packaged_when_it_is_joined(manager, storage, storage_dir, create):
-    """The segments' jobs make no packages; the film has one, with its thumbnails and per title."""
+def test_a_shared_film_is_packaged_when_it_is_joined(
+    manager, storage, storage_dir, create, monkeypatch
+):
+    """The segments' jobs make no packages; the film has one, with its thumbnails and per title.
+
+    It is sampled once, by the film's own job: the others are told what that found.
+    """
+    sampled: list[int | None] = []
+
+    def counted(facts, settings, **others):
+        sampled.append(settings.only_segment)
+        return measure_complexity(facts, settings, **others)
+
+    monkeypatch.setattr(processor_module, "measure_complexity", counted)
     more = {"rendition_heights": [360], "per_title": True, "thumbnails": True}
     job_id = create(**(FILM | {"pipeline": "hls", "settings": SETTINGS | more}))
 
@@ -104,6 +118,7 @@ def test_a_shared_film_is_packaged_when_it_is_joined(manager, storage, storage_d
     assert kinds == ["video", "poster", "sprite", "thumbnails", "playlist"]
     video, *_, package = job.output_files
     assert frames(storage_dir / video.path) == 1500
+    assert sampled == [None]
     master = storage_dir / package.path
     assert master.name == "master.m3u8"
     assert len(list((master.parent / video.name).glob("*.m4s"))) == 25

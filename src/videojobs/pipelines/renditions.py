@@ -32,7 +32,7 @@ from videojobs.profiles import CODECS
 
 if TYPE_CHECKING:
     from videojobs.pipelines.settings import ProcessingSettings
-    from videojobs.pipelines.source import SourceFacts, SourceLimits
+    from videojobs.pipelines.source import Complexity, SourceFacts, SourceLimits
 
 
 def plan_renditions(
@@ -56,8 +56,10 @@ def plan_renditions(
         *source_warnings(facts, video, settings, machine),
     )
     if facts.complexity is not None:
+        _refuse_unmeasured(ladder, facts.complexity)
         picked = picked_rungs(ladder.rungs, facts.complexity.kbps)
-        warnings = (*warnings, per_title_report(ladder.rungs, picked, facts.complexity))
+        if settings.only_segment is None:  # else its film tells
+            warnings = (*warnings, per_title_report(ladder.rungs, picked, facts.complexity))
         ladder = replace(ladder, rungs=picked)
     if seconds_of_segments(ladder):
         made = plan_in_segments(ladder, warnings)
@@ -107,6 +109,19 @@ def _refuse_missing_encoders(settings: ProcessingSettings, machine: Machine) -> 
                 code="ffmpeg_build",
                 advice=advice,
             )
+
+
+def _refuse_unmeasured(ladder: Ladder, complexity: Complexity) -> None:
+    missing = [rung.name for rung in ladder.rungs if rung.name not in complexity.kbps]
+    if missing:
+        advice = (
+            f"Give rung_kbps for {', '.join(rung.name for rung in ladder.rungs)}, or not at all."
+        )
+        raise ProcessingError(
+            f"per title: nobody measured what {missing[0]} needs. {advice}",
+            code="invalid_settings",
+            advice=advice,
+        )
 
 
 def _left_out(ladder: Ladder) -> tuple[str, ...]:

@@ -154,6 +154,11 @@ class ProcessingSettings(Request):
     Clips have no segments, and refuse it."""
     only_segment: int | None = Field(default=None, ge=1)
     """The one segment to make, of those that the film is cut into; set for the jobs of segments."""
+    rung_kbps: dict[str, Annotated[int, Field(ge=1, le=1_000_000)]] | None = Field(
+        default=None, min_length=1, max_length=20
+    )
+    """What each rung needs, by its name, such as ``{"720p": 900}``: with `per_title`, then nothing
+    is sampled. Set for the jobs of segments, which all follow their film's samples."""
     options: JsonObject = Field(default_factory=dict[str, Any])
     """Settings of a pipeline of your own. The built-in ones warn about what they do not know."""
 
