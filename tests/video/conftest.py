@@ -137,6 +137,19 @@ def turned(media: Make) -> Path:
 
 
 @pytest.fixture(scope="session")
+def shrinking(media: Make) -> Path:
+    """The same picture at half the size from second 4 on, as calls and shared screens are recorded."""
+    path = media("voice.mp4").with_name("shrinking.ts")
+    whole, half = path.with_name("whole.ts"), path.with_name("half.ts")
+    sound = ("-c:a", "aac", "-muxdelay", "0")
+    run_ffmpeg("-i", media("voice.mp4"), *FAST, *sound, whole)
+    small = ("-vf", "scale=160:90", "-output_ts_offset", "4")
+    run_ffmpeg("-i", media("voice.mp4"), *small, *FAST, *sound, half)
+    path.write_bytes(whole.read_bytes() + half.read_bytes())
+    return path
+
+
+@pytest.fixture(scope="session")
 def without_duration(media: Make) -> Path:
     """As a browser records: a header that could not be completed afterwards."""
     path = media("stereo.mkv").with_name("recording.mkv")

@@ -23,6 +23,9 @@ from videojobs.pipelines.failures import StopReason, classify, run_error
         (234, "[fatal] Stream map '0:7' matches no streams.", "no_video_stream", False),
         (8, "[error] Unknown encoder 'libx264'", "ffmpeg_build", False),
         (187, "[libx264] [error] malloc of size 88473600 failed", "out_of_memory", True),
+        # Our own limit for one allocation, which a damaged file meets every time.
+        (234, "[in#0/mov,mp4,m4a,3gp,3g2,mj2] [error] Error during demuxing: Cannot allocate memory",
+         "corrupt_source", False),
         (245, "pthread_create failed: Resource temporarily unavailable", "resource_limit", True),
         (234, "[in#0/matroska,webm] [error] File ended prematurely", "truncated_source", False),
         (234, "[vost#0:0/libx264] [enc:libx264] [error] Could not open encoder before EOF",

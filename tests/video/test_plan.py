@@ -55,28 +55,30 @@ def test_one_clip_is_one_ffmpeg_run(facts: SourceFacts):
         "-ss", "25.0", "-t", "10.0", "-i", "file:source",
         "-filter_complex",
         "[0:0]fps=fps=30:start_time=0[s0];"
-        "[s0]crop=exact=1:h=1080:w=608:x=656:y=0[s1];"
-        "[s1]scale=flags=lanczos:h=1920:w=1080[s2];"
-        "[s2]format=pix_fmts=yuv420p[s3];"
-        "[s3]setsar=sar=1[s4];"
-        "[s4]setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709:range=limited[s5];"
-        "[s5]split=2[s6][s7];"
-        "[0:1]aresample=async=1:first_pts=0[s8];"
-        "[s8]aformat=channel_layouts=stereo:sample_rates=48000[s9];"
-        "[s9]apad=whole_dur=10.0[s10];"
-        "[s7]trim=end=10.0[s11];"
-        "[s11]select=expr=eq(n\\,0)+gte(t\\,3.333)*lt(prev_selected_t\\,3.333)[s12];"
-        "[s12]setpts=expr=N[s13];"
-        "[s13]scale=out_color_matrix=bt601:out_range=full[s14];"
-        "[s14]format=pix_fmts=yuvj420p[s15]",
-        "-map", "[s6]", "-map", "[s10]",
+        "[s0]scale=h=1080:w=1920[s1];"
+        "[s1]crop=exact=1:h=1080:w=608:x=656:y=0[s2];"
+        "[s2]scale=flags=lanczos:h=1920:w=1080[s3];"
+        "[s3]format=pix_fmts=yuv420p[s4];"
+        "[s4]setsar=sar=1[s5];"
+        "[s5]setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709:range=limited[s6];"
+        "[s6]split=2[s7][s8];"
+        "[s8]trim=end=10.0[s12];"
+        "[s12]select=expr=eq(n\\,0)+gte(t\\,3.333)*lt(prev_selected_t\\,3.333)[s13];"
+        "[s13]setpts=expr=N[s14];"
+        "[s14]scale=out_color_matrix=bt601:out_range=full[s15];"
+        "[s15]format=pix_fmts=yuvj420p[s16]",
+        "-filter_complex",
+        "[0:1]aresample=async=1:first_pts=0[s9];"
+        "[s9]aformat=channel_layouts=stereo:sample_rates=48000[s10];"
+        "[s10]apad=whole_dur=10.0[s11]",
+        "-map", "[s7]", "-map", "[s11]",
         "-f", "mp4", "-b:a", "160k", "-bf", "2", "-bufsize", "24000k", "-c:a", "aac",
         "-c:v", "libx264", "-crf", "22", "-flags:v", "+cgop", "-g", "60", "-level:v", "4.0",
         "-map_chapters", "-1", "-map_metadata", "-1", "-maxrate", "12000k",
         "-movflags", "+faststart+negative_cts_offsets", "-pix_fmt", "yuv420p",
         "-preset", "veryfast", "-profile:v", "high", "-t", "10.0", "-use_editlist", "0",
         "file:clip_01.mp4.part",
-        "-map", "[s15]", "-f", "image2", "-c:v", "mjpeg", "-frames:v", "2", "-q:v", "3",
+        "-map", "[s16]", "-f", "image2", "-c:v", "mjpeg", "-frames:v", "2", "-q:v", "3",
         "-update", "1", "file:clip_01.jpg.part",
     )
     # fmt: on
@@ -120,6 +122,18 @@ def test_two_clips_at_a_time_have_one_thread_each_on_two_cores(facts: SourceFact
 
     assert plan.concurrency == 2
     assert "-threads:v 1" in " ".join(plan.runs[0].arguments)
+
+
+def test_a_clip_that_is_left_alone_at_the_end_has_all_cores(facts: SourceFacts):
+    """It is the shortest one, since the longest begin first."""
+    cuts = [
+        {"start_seconds": start, "end_seconds": end} for start, end in ((0, 9), (10, 14), (20, 29))
+    ]
+
+    plan = clips(facts, cuts=cuts)
+
+    threads = ["-threads:v 2" in " ".join(run.arguments) for run in plan.runs]
+    assert threads == [False, True, False]
 
 
 def test_many_cores_run_half_as_many_clips_at_a_time(facts: SourceFacts):
@@ -221,7 +235,7 @@ def test_basic_enhancement_denoises_before_and_sharpens_after_scaling(facts: Sou
     plan = clips(facts, enhancement_level="basic")
 
     names = [step.partition("]")[2].partition("=")[0] for step in graph(plan).split(";")]
-    assert names[1:4] == ["crop", "hqdn3d", "scale"]
+    assert names[2:5] == ["crop", "hqdn3d", "scale"]
     assert names.index("unsharp") > names.index("scale")
 
 
@@ -277,7 +291,7 @@ def test_broadcast_streams_are_read_from_half_a_minute_before(facts: SourceFacts
     assert "-t 15.0 -threads 1 -i" in first
     assert "-ss" not in first
     assert "trim=start=5.0" in first
-    assert "-ss 15.0 -t 40.0 -threads 1 -i" in last
+    assert "-ss 15.0 -t 40.0 -threads 2 -i" in last
     assert "trim=start=30.0" in last
 
 

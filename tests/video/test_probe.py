@@ -139,8 +139,7 @@ def test_a_file_that_ends_its_reader_is_refused_and_the_next_is_read(
 ):
     """The worker lives on, and so does the inspector."""
     inspector.source(media("silent.mp4"))
-    process = inspector._process
-    assert process is not None
+    [process] = inspector._idle
     os.kill(process.pid, signal.SIGSEGV)
     process.wait()
 
@@ -155,7 +154,7 @@ def test_a_look_ends_when_it_is_to_stop(media: Make):
         with pytest.raises(ProcessingCancelledError):
             inspector.source(media("silent.mp4"))
 
-        assert inspector._process is None
+        assert inspector._idle == []
 
 
 def test_a_finished_file_that_lost_its_end_is_noticed(
@@ -240,8 +239,7 @@ def test_damaged_sound_is_found(inspector: Inspector, media: Make, tmp_path: Pat
 def test_the_probe_has_no_network_and_writes_no_file(inspector: Inspector, media: Make):
     """It is closed off as ffmpeg is."""
     inspector.source(media("silent.mp4"))
-    process = inspector._process
-    assert process is not None
+    [process] = inspector._idle
 
     status = Path(f"/proc/{process.pid}/status").read_text()
     limits = Path(f"/proc/{process.pid}/limits").read_text()

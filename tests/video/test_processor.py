@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 
 from videojobs.errors import ConfigurationError, ProcessingCancelledError, ProcessingError
@@ -213,6 +214,22 @@ def test_a_slow_source_has_its_frames_repeated_and_says_so(
         "the source has 20 frames a second and any platform takes 23 or more: each is shown "
         "2 times, at 40"
     )
+
+
+@pytest.mark.parametrize("start_seconds", [3, 5])
+def test_a_picture_that_becomes_smaller_midway_is_cut_like_any_other(
+    processor: VideoProcessor, shrinking: Path, look: Look, tmp_path: Path, start_seconds: float
+):
+    """The cut-out would not fit into what it became; and the sound does not begin anew there."""
+    cut = {"start_seconds": start_seconds, "end_seconds": start_seconds + 2}
+
+    result = processor.process(shrinking, small(cuts=[cut]), output_dir=tmp_path)
+
+    assert look(tmp_path / "clip_01.mp4")["frames"] == 60
+    with av.open(str(tmp_path / "clip_01.mp4")) as clip:
+        lengths = {packet.duration for packet in clip.demux(audio=0) if packet.size}
+    assert min(lengths) > 100
+    assert not result.warnings
 
 
 def test_silence_has_no_loudness(processor: VideoProcessor, media: Make, tmp_path: Path):

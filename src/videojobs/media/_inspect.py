@@ -37,6 +37,10 @@ _MAX_PACKETS_TO_FIRST_FRAME = 500
 #: Of the first and of the last group of pictures, should a group be long beyond all custom.
 _MOST_OF_A_GROUP = 600
 
+#: Deblocking smooths pictures that nobody will look at here, and cannot fail: without it, all that
+#: was written is still decoded, in three quarters of the time.
+_STRICTLY = {"err_detect": "explode", "skip_loop_filter": "all"}
+
 # Numbers of ITU-T H.273.
 _TRANSFERS = {1: "bt709", 6: "bt601", 16: "smpte2084", 18: "arib-std-b67"}
 _MATRICES = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}
@@ -203,7 +207,7 @@ def look_at_video(path: str, *, whole: bool = False) -> dict[str, Any]:
         # The encoder has ended, so its cores are free.
         context.thread_type, context.thread_count = "AUTO", 2
         for stream in container.streams:
-            stream.codec_context.options = {"err_detect": "explode"}
+            stream.codec_context.options = _STRICTLY
         facts = {
             "size_bytes": _size(path),
             "width": context.width,
@@ -456,7 +460,7 @@ def _opened_as_mp4(file: Any) -> Any:
 
 def _decode_strictly(stream: Any) -> None:
     stream.codec_context.thread_count = 1
-    stream.codec_context.options = {"err_detect": "explode"}
+    stream.codec_context.options = _STRICTLY
 
 
 _LOOKS = {

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import threading
 import time
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -46,7 +46,7 @@ from videojobs.pipelines.thumbnails import thumbnail_track
 from videojobs.pipelines.verification import OutputFacts, is_decoded_whole, output_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
     from pathlib import Path
 
     from videojobs.media.inspector import Inspector
@@ -147,26 +147,42 @@ class Execution:
         self._tell(self._tracker.finished(time.monotonic()))
 
     def _perform_all(self, runs: Sequence[PlannedRun]) -> list[MadeOutput]:
-        with ThreadPoolExecutor(self._plan.concurrency, thread_name_prefix="encode") as pool:
-            futures = [pool.submit(self._perform_run, run) for run in runs]
+        """Runs go on while finished files are verified; the longest begin first.
+
+        A short one that is left for the end keeps the fewest cores idle.
+        """
+        outcomes = {run.name: Future[tuple[MadeOutput, ...]]() for run in runs}
+        with (
+            ThreadPoolExecutor(self._checks_at_once, thread_name_prefix="verify") as checkers,
+            ThreadPoolExecutor(self._plan.concurrency, thread_name_prefix="encode") as encoders,
+        ):
             try:
-                wait(futures, return_when=FIRST_EXCEPTION)
+                for run in sorted(runs, key=lambda run: -run.cost_seconds):
+                    encoders.submit(self._perform_run, run, checkers, outcomes[run.name])
+                wait(outcomes.values(), return_when=FIRST_EXCEPTION)
             finally:
-                if not all(_succeeded(future) for future in futures):
+                if not all(map(_succeeded, outcomes.values())):
                     self._abort.set()
-        return [made for outputs in _results(futures) for made in outputs]
+        return [made for outputs in _results(list(outcomes.values())) for made in outputs]
 
-    def _perform_run(self, run: PlannedRun) -> tuple[MadeOutput, ...]:
-        if run.is_segment and (restored := self._restored(run)):
-            self._advance(lambda: self._tracker.restored(run))
-            return restored
-        made = self._make(run)
-        if run.is_segment:
-            self._keep(run)
-        self._advance(lambda: self._tracker.verified(run))
-        return made
+    @property
+    def _checks_at_once(self) -> int:
+        """Verifying a clip takes less than a tenth of the time of its encode."""
+        return max(1, self._plan.concurrency // 2)
 
-    def _make(self, run: PlannedRun) -> tuple[MadeOutput, ...]:
+    def _perform_run(
+        self, run: PlannedRun, checkers: Executor, outcome: Future[tuple[MadeOutput, ...]]
+    ) -> None:
+        with _told(outcome):
+            if run.is_segment and (restored := self._restored(run)):
+                self._advance(lambda: self._tracker.restored(run))
+                outcome.set_result(restored)
+                return
+            findings = self._make(run)
+            checkers.submit(self._check, run, findings, outcome)
+
+    def _make(self, run: PlannedRun) -> Findings:
+        """The run's files are there, to be verified."""
         self._write_texts(run)
         findings = self._findings(run)
         report = self._encode(run, run.arguments, findings)
@@ -174,7 +190,19 @@ class Execution:
             report = self._encode(run, run.arguments_from_start, findings)
         self._judge_damage(run, report)
         self._judge_captions(run, report)
-        return tuple(self._verified(run, output, findings.gain_db) for output in run.outputs)
+        return findings
+
+    def _check(
+        self, run: PlannedRun, findings: Findings, outcome: Future[tuple[MadeOutput, ...]]
+    ) -> None:
+        with _told(outcome):
+            if self._must_stop():
+                raise ProcessingCancelledError(f"{run.name} was cancelled")
+            made = tuple(self._verified(run, output, findings.gain_db) for output in run.outputs)
+            if run.is_segment:
+                self._keep(run)
+            self._advance(lambda: self._tracker.verified(run))
+            outcome.set_result(made)
 
     def _restored(self, run: PlannedRun) -> tuple[MadeOutput, ...]:
         """The segment of an earlier attempt, if it was kept and is all that it should be."""
@@ -388,6 +416,15 @@ class Execution:
     def _late_cancel(self) -> StopReason | None:
         # Somebody's Ctrl-C reaches ffmpeg and us; we are asked which of the two it was.
         return StopReason.CANCELLED if self._must_stop() else None
+
+
+@contextlib.contextmanager
+def _told(outcome: Future[tuple[MadeOutput, ...]]) -> Generator[None]:
+    """Whoever waits for the outcome is told of a failure."""
+    try:
+        yield
+    except BaseException as error:  # noqa: BLE001 # raised where the outcome is read
+        outcome.set_exception(error)
 
 
 def _made(

@@ -9,8 +9,8 @@ import os
 import selectors
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -60,23 +60,27 @@ class FragmentedStream:
 
 
 class Inspector:
-    """One inspecting process, started when first asked and ended with the ``with`` block.
+    """Inspecting processes: one for each question that is asked at the same time.
 
-    Loading PyAV takes 110 ms; one process for a whole job keeps that to once.
+    Loading PyAV takes 110 ms; a process goes on to the next question, to the end of the ``with``
+    block.
     """
 
     def __init__(self, *, should_stop: Callable[[], bool] = lambda: False) -> None:
         if importlib.util.find_spec("av") is None:
             raise MissingExtraError("video", "looking at a video")
         self._should_stop = should_stop
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._idle: list[subprocess.Popen[bytes]] = []
+        # The kernel ends a child with the thread that started it, and threads that ask come and go.
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix="inspector")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._end()
+        while self._idle:
+            _end(self._idle.pop())
+        self._starter.shutdown()
 
     def source(self, path: Path) -> SourceFacts:
         """What a source is.
@@ -146,33 +150,30 @@ class Inspector:
         self, look_at: str, path: Path, *, seconds: float, more: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         request = {"look_at": look_at, "path": str(path), "seconds": seconds, "more": more or {}}
-        with self._lock:
-            process = self._process = self._running()
-            assert process.stdin is not None  # noqa: S101 # a pipe was asked for
-            try:
-                process.stdin.write(json.dumps(request).encode() + b"\n")
-                process.stdin.flush()
-                return json.loads(self._line(process, seconds))
-            except (BrokenPipeError, EOFError):
-                self._end()
-                return {"error": "it ends the program that reads it", "kind": "Crash"}
-            except BaseException:
-                # Its next answer would belong to this question.
-                self._end()
-                raise
+        process = self._running()
+        assert process.stdin is not None  # noqa: S101 # a pipe was asked for
+        try:
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.flush()
+            reply = json.loads(self._line(process, seconds))
+        except (BrokenPipeError, EOFError):
+            _end(process)
+            return {"error": "it ends the program that reads it", "kind": "Crash"}
+        except BaseException:
+            # Its next answer would belong to this question.
+            _end(process)
+            raise
+        self._idle.append(process)
+        return reply
 
     def _running(self) -> subprocess.Popen[bytes]:
-        if self._process is not None and self._process.poll() is None:
-            return self._process
-        self._end()
-        return subprocess.Popen(
-            launched([sys.executable, "-S", "-P", "-B", str(_SCRIPT)], limits=_limits()),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            env=_environment(),
-        )
+        with contextlib.suppress(IndexError):  # another thread may take the last one
+            while True:
+                process = self._idle.pop()
+                if process.poll() is None:
+                    return process
+                _end(process)
+        return self._starter.submit(_start).result()
 
     def _line(self, process: subprocess.Popen[bytes], seconds: float) -> bytes:
         assert process.stdout is not None  # noqa: S101 # a pipe was asked for
@@ -195,16 +196,25 @@ class Inspector:
                 advice=CORRUPT_SOURCE.advice,
             )
 
-    def _end(self) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            with contextlib.suppress(OSError):
-                if pipe is not None:
-                    pipe.close()
+
+def _start() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        launched([sys.executable, "-S", "-P", "-B", str(_SCRIPT)], limits=_limits()),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env=_environment(),
+    )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        with contextlib.suppress(OSError):
+            if pipe is not None:
+                pipe.close()
 
 
 def _read(descriptor: int) -> bytes:

@@ -28,6 +28,7 @@ from videojobs.pipelines.encoding import (
     sampled,
     scaled_to_standard_colours,
     shrunk_to_grey,
+    steadied,
     trimmed_picture,
     trimmed_sound,
 )
@@ -60,6 +61,7 @@ from videojobs.pipelines.warnings import source_warnings
 from videojobs.profiles import ENHANCEMENTS, PRESETS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from fractions import Fraction
 
     from videojobs.pipelines.analysis import SourceAnalysis
@@ -76,7 +78,8 @@ class _ClipFrame:
     width: int
     height: int
     rate: Fraction
-    threads: int | None
+    threads: int | None = None
+    """Of one encode; ``None`` leaves it to ffmpeg."""
     has_tone_mapping: bool
     blurred_size: tuple[int, int] | None
     """Of the whole picture before itself blurred; ``None`` when a part of it is cut out."""
@@ -104,12 +107,13 @@ def plan_clips(
     video = usable_video(facts, limits)
     windows = clips_to_make(facts.duration_seconds, settings, analysis=analysis, chooser=chooser)
     concurrency = runs_at_once(machine, len(windows))
-    frame = _clip_frame(video, settings, machine, concurrency)
+    frame = _clip_frame(video, settings, machine)
+    threads = _threads(windows, machine, concurrency)
     return Plan(
         pipeline=settings.pipeline,
         runs=tuple(
-            _clip_run(f"clip_{number:02}", window, facts, settings, frame)
-            for number, window in enumerate(windows, start=1)
+            _clip_run(f"clip_{number:02}", window, facts, settings, replace(frame, threads=its))
+            for number, (window, its) in enumerate(zip(windows, threads, strict=True), start=1)
         ),
         concurrency=concurrency,
         warnings=(
@@ -173,9 +177,21 @@ def _level_warnings(frame: _ClipFrame, settings: ProcessingSettings) -> tuple[st
     )
 
 
-def _clip_frame(
-    video: VideoFacts, settings: ProcessingSettings, machine: Machine, concurrency: int
-) -> _ClipFrame:
+def _threads(windows: Sequence[ChosenClip], machine: Machine, concurrency: int) -> list[int | None]:
+    """Each clip's share of the cores; the last ones, when fewer are left than run at once, have more.
+
+    The shortest come last. One clip by itself is left to ffmpeg.
+    """
+    if concurrency == 1:
+        return [None] * len(windows)
+    left = len(windows) % concurrency
+    by_length = sorted(range(len(windows)), key=lambda place: -windows[place].duration_seconds)
+    alone = set(by_length[len(windows) - left :])
+    shares = {True: machine.cores // max(1, left), False: machine.cores // concurrency}
+    return [max(1, shares[place in alone]) for place in range(len(windows))]
+
+
+def _clip_frame(video: VideoFacts, settings: ProcessingSettings, machine: Machine) -> _ClipFrame:
     profile = settings.platform
     width, height = _frame_size(settings)
     crop = centre_crop(video, width=width, height=height)
@@ -188,7 +204,6 @@ def _clip_frame(
         blurred_size=fitted if is_blurred else None,
         span=free_span(video, crop) if settings.framing is Framing.FOLLOW else None,
         rate=output_rate(video, lowest=profile.min_frame_rate, highest=profile.max_frame_rate),
-        threads=max(1, machine.cores // concurrency) if concurrency > 1 else None,
         has_tone_mapping=machine.has_tone_mapping,
     )
 
@@ -448,7 +463,8 @@ def _cut_out(frame: _ClipFrame) -> tuple[Filter, ...]:
     if frame.blurred_size:
         return ()
     crop = centre_crop(frame.video, width=frame.width, height=frame.height)
-    return (followed(crop, frame.span) if frame.span else cropped(crop),)
+    cut = followed(crop, frame.span) if frame.span else cropped(crop)
+    return steadied(frame.video), cut
 
 
 def _encoder(

@@ -81,6 +81,16 @@ def trimmed_sound(start_seconds: float) -> tuple[Filter, ...]:
     return Filter("atrim", {"start": start_seconds}), Filter("asetpts", shift)
 
 
+def steadied(video: VideoFacts) -> Filter:
+    """The picture at the size that it had at first, or no cut-out would fit.
+
+    Calls and shared screens are recorded with a size that changes. Where it does not, this costs
+    nothing: the filter hands on what needs no change.
+    """
+    width, height = video.upright_size
+    return Filter("scale", {"w": width, "h": height})
+
+
 def cropped(crop: Crop) -> Filter:
     """The part of the picture that will be seen."""
     return Filter("crop", {"w": crop.width, "h": crop.height, "x": crop.x, "y": crop.y, "exact": 1})

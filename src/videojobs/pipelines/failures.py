@@ -153,6 +153,8 @@ _TEXTS: tuple[tuple[re.Pattern[str], Failure], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), failure)
     for pattern, failure in (
         (r"no space left on device|disk quota exceeded", _DISK_FULL),
+        # Our own limit for one allocation: a damaged file asks for gigabytes, each time anew.
+        (r"error (during demuxing|opening input): cannot allocate memory", CORRUPT_SOURCE),
         (r"cannot allocate memory|out of memory|malloc.*failed", _MEMORY),
         (r"resource temporarily unavailable|too many open files", _RESOURCES),
         (r"unknown (encoder|decoder|filter|muxer)|no such filter|unrecognized option", _BUILD),

@@ -11,14 +11,18 @@ filter's value: ``movie=http://...`` opens the URL in spite of every protocol wh
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from videojobs.errors import MissingExtraError
 from videojobs.pipelines.plan import SOURCE_NAME
 
 Options = Mapping[str, str | int | float]
+
+_LABEL = re.compile(r"\[([^\[\]]+)\]")
 
 #: What every run starts with. Progress goes to stdout as key=value; stdin is closed, since ``q``
 #: on it would end the run with exit code 0 and a short, playable file. Always ``-y``: with ``-n``
@@ -295,4 +299,30 @@ def _sounds(
 def _compiled(ffmpeg: Any, outputs: list[Any], log: tuple[str, ...]) -> tuple[str, ...]:
     whole = ffmpeg.merge_outputs(*outputs) if len(outputs) > 1 else outputs[0]
     # Global options first: ffmpeg-python's own way puts them behind the outputs.
-    return tuple(map(str, ffmpeg.compile(whole, cmd=["ffmpeg", *_HEAD, *log])[1:]))
+    arguments = tuple(map(str, ffmpeg.compile(whole, cmd=["ffmpeg", *_HEAD, *log])[1:]))
+    if "-filter_complex" not in arguments:
+        return arguments
+    place = arguments.index("-filter_complex")
+    graphs = (("-filter_complex", graph) for graph in _apart(arguments[place + 1]))
+    return (*arguments[:place], *chain.from_iterable(graphs), *arguments[place + 2 :])
+
+
+def _apart(graph: str) -> list[str]:
+    """The graph as the graphs that it consists of: picture and sound hardly ever meet.
+
+    When the picture's size changes, ffmpeg begins its graph anew. Sound in the same one would begin
+    with silence from time 0 again.
+    """
+    found: list[tuple[set[str], list[str]]] = []
+    for part in graph.split(";"):
+        labels = {label for label in _LABEL.findall(part) if ":" not in label}
+        first, *others = [each for each in found if each[0] & labels] or [(set[str](), list[str]())]
+        for each in others:
+            first[0].update(each[0])
+            first[1].extend(each[1])
+            found.remove(each)
+        first[0].update(labels)
+        first[1].append(part)
+        if first not in found:
+            found.append(first)
+    return [";".join(parts) for _, parts in found]
