@@ -1,0 +1,95 @@
+"""What every answer of the dashboard carries, and which requests it does not take."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        # Vue compiles its templates in the browser, and NiceGUI writes its start into the page.
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",
+        "style-src 'self' 'unsafe-inline'",
+        # Outputs may come by a signed address of the storage.
+        "img-src 'self' data: blob: https:",
+        "media-src 'self' blob: https:",
+        "connect-src 'self' ws: wss:",
+        "object-src 'none'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+class Guard:
+    """Puts the headers on each answer; on the embedded stack, answers to this machine's names only.
+
+    A development sign-in asks for no password, so a page elsewhere must not reach it by a name of
+    its own that leads to this machine (DNS rebinding).
+    """
+
+    def __init__(self, app: App, *, only_this_machine: bool) -> None:
+        self._app = app
+        self._only_this_machine = only_this_machine
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            return await self._app(scope, receive, send)
+        headers = Headers(scope=scope)
+        if self._only_this_machine and host_of(headers) not in _LOOPBACK:
+            return await _refuse(scope, receive, send)
+        if scope["type"] == "websocket" and not comes_from_here(headers):
+            return await _refuse(scope, receive, send)
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answer = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    answer.setdefault(name, value)
+            await send(message)
+
+        return await self._app(scope, receive, send_guarded)
+
+
+def host_of(headers: Mapping[str, str]) -> str | None:
+    """The name by which the dashboard was asked for, without its port."""
+    return urlsplit(f"//{headers.get('host', '')}").hostname
+
+
+def comes_from_here(headers: Mapping[str, str]) -> bool:
+    """Whether a browser sent the request from a page of ours, or no browser sent it."""
+    if (site := headers.get("sec-fetch-site")) is not None:
+        return site in ("same-origin", "none")
+    origin = headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == headers.get("host")
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    answer = PlainTextResponse(
+        "This dashboard runs on the embedded stack and answers to localhost and 127.0.0.1 only.\n",
+        status_code=421,
+    )
+    await answer(scope, receive, send)
