@@ -11,6 +11,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
@@ -93,6 +94,11 @@ class Following(AsyncIterator[JobChange]):
         if self._taken:
             return self._taken[-1].id
         return self.backlog.first_id(self._live.cursor)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing comes any more."""
+        return self.backlog.is_closed and not self.backlog and not self._taken
 
     def may_match(self, job: VideoJob) -> bool:
         """Whether the reader wants to hear of the job."""
@@ -248,7 +254,8 @@ class LiveJobs:
             calls.read_changes(snapshot, running_since=_LONG_AGO, sight=reader.sight)
         )
         if missed.state == "ok":
-            reader.backlog.put_first(_messages(missed, since, reader))
+            now = str(Place(missed.feed, missed.place))
+            reader.backlog.put_first(_messages(missed, since, now, reader))
         else:
             reason = "too_many" if missed.state == "crowded" else "too_old"
             reader.backlog.put_reset(JobChange(str(place), "reset", reason=reason))
@@ -381,12 +388,13 @@ async def _sight_of(viewer: AsyncVideoJobManager | None) -> Sight:
     return await viewer.perform(calls.get_sight())
 
 
-def _messages(missed: Changes, since: str, reader: Following) -> list[JobChange]:
-    deleted = [JobChange(since, "deleted", gone.job_id) for gone in missed.deleted]
-    changed = [
+def _messages(missed: Changes, since: str, now: str, reader: Following) -> list[JobChange]:
+    messages = [JobChange(since, "deleted", gone.job_id) for gone in missed.deleted]
+    messages += [
         JobChange(since, "changed", job.id, job) for job in missed.jobs if reader.may_match(job)
     ]
-    return deleted + changed
+    # Whoever has taken all of them need not be told again.
+    return [*messages[:-1], *(replace(last, id=now) for last in messages[-1:])]
 
 
 def _as_id(text: str) -> UUID | None:

@@ -60,6 +60,8 @@ class WebSettings:
     requests_per_minute: int = 600
     """Of one user, or of one address where nobody is signed in; 0 for any number. Each process
     counts by itself."""
+    streams_per_user: int = 50
+    """Of changes that one user may have open at once in each process; 0 for any number."""
     cors_origins: tuple[str, ...] = ()
     """Pages of which origins may call, such as ``https://app.example.com``; ``*`` for all."""
     allowed_hosts: tuple[str, ...] = ()

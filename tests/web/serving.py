@@ -12,7 +12,7 @@ import uvicorn
 
 
 @contextmanager
-def served(app: Any) -> Iterator[str]:
+def served(app: Any, *, ws: Any = "none") -> Iterator[str]:
     """Run the application in a thread of its own, and give its URL."""
     config = uvicorn.Config(
         app,
@@ -21,7 +21,7 @@ def served(app: Any) -> Iterator[str]:
         log_config=None,
         access_log=False,
         server_header=False,
-        ws="none",
+        ws=ws,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

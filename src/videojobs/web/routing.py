@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 
 from videojobs.web.routes import FAMILIES
 from videojobs.web.services import Authenticator, ManagerFactory, Services
+from videojobs.web.sockets import add_socket
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -49,6 +50,7 @@ def routed(services: Services) -> APIRouter:
     api = APIRouter(lifespan=services.lifespan, route_class=_route_class(services))
     for add_routes in FAMILIES:
         add_routes(api)
+    add_socket(api, services)
     return api
 
 

@@ -16,6 +16,7 @@ from videojobs.settings import Settings, WebSettings
 from videojobs.storage import Storage, open_storage
 from videojobs.web import problems
 from videojobs.web.limits import LimitedBody, RateLimit
+from videojobs.web.live import Streams
 from videojobs.web.request_ids import HEADER, REQUEST_ID, request_id_of
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class _Opened:
     manager: AsyncVideoJobManager | None = None
     storage: Storage | None = None
     authenticator: Authenticator | None = None
+    streams: Streams | None = None
 
 
 class Services:
@@ -127,8 +129,19 @@ class Services:
         self.rate_limit.take(caller.user_id)
         return caller
 
+    async def streams(self) -> Streams:
+        """The open streams of changes."""
+        if self._opened.streams is None:
+            # Kept before it is started: two requests that come at once shall share one.
+            self._opened.streams = Streams(self.manager, self.web.streams_per_user)
+            await self._opened.streams.start()
+        return self._opened.streams
+
     async def close(self) -> None:
         """The manager is closed, and made anew when it is needed again."""
+        if self._opened.streams is not None:
+            await self._opened.streams.close()
+            self._opened.streams = None
         if self._opened.manager is not None:
             await self._opened.manager.close()
             self._opened.manager = None

@@ -1,7 +1,7 @@
 """One module for each family of routes."""
 
-from videojobs.web.routes import jobs
+from videojobs.web.routes import jobs, live
 
-FAMILIES = (jobs.add_routes,)
+FAMILIES = (jobs.add_routes, live.add_routes)
 
 __all__ = ["FAMILIES"]
