@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from videojobs.errors import ProcessingError
@@ -35,8 +36,8 @@ def existing_source(source: str | Path) -> Path:
     return path
 
 
-def captions_of_file(path: Path) -> tuple[Caption, ...]:
-    """What an SRT or WebVTT file says, and when.
+def captions_of_file(path: Path, go_on: Callable[[], None]) -> tuple[Caption, ...]:
+    """What an SRT or WebVTT file says, and when. *go_on* may end the reading.
 
     Raises:
         ProcessingError: It cannot be read, or is no such file.
@@ -48,4 +49,4 @@ def captions_of_file(path: Path) -> tuple[Caption, ...]:
             data = file.read(MAX_CAPTIONS_BYTES + 1)
     except OSError as error:
         raise bad_captions(f"there is no file that can be read ({error.strerror})") from error
-    return read_captions(data)
+    return read_captions(data, go_on)

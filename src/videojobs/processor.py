@@ -251,7 +251,12 @@ class VideoProcessor:
         report = on_progress or _ignore
         should_stop = (cancel or threading.Event()).is_set
         report(Progress(percent=0, stage="probing"))
-        given_captions = () if captions is None else captions_of_file(Path(captions))
+
+        def go_on() -> None:
+            if should_stop():
+                raise ProcessingCancelledError
+
+        given_captions = () if captions is None else captions_of_file(Path(captions), go_on)
         root = work_root(self._work_dir)
         sweep_stale_folders(root)
         with (

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import av
 import pytest
 
-from videojobs.errors import ProcessingError
+from videojobs.errors import ProcessingCancelledError, ProcessingError
 from videojobs.pipelines.captions import (
     Caption,
     burnt_captions,
@@ -197,6 +199,42 @@ def test_long_lines_are_broken_and_long_captions_shared_out():
     assert first.startswith("0:00:00.00,0:00:02.00,") and first.count(r"\N") == 2
     assert second.startswith("0:00:02.00,0:00:04.00,")
     assert dialogues(word) == [rf"0:00:00.00,0:00:01.00,{'x' * 20}\N{'x' * 20}\N{'x' * 5}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        # 20 letters a line: greedily, "on" would be left alone.
+        ("somebody is walking on", [r"somebody is\Nwalking on"]),
+        # Greedily, three lines and then the last word as a part of its own.
+        ("I never said that he was here when it began to rain at last",
+         [r"I never said\Nthat he was here", r"when it began to\Nrain at last"]),
+        # What the caller broke stays broken.
+        ("- Yes.\n- No.", [r"- Yes.\N- No."]),
+    ],
+)  # fmt: skip
+def test_no_word_stands_alone(text: str, shown: list[str]):
+    """Lines are about as long as each other, and so are parts."""
+    script = burnt_captions((Caption(0, 4, text),), BOX)
+
+    assert [line.split(",", 2)[2] for line in dialogues(script)] == shown
+
+
+def test_reading_can_be_ended_soon():
+    """Captions made to take long are read in small parts, and between them it may be cancelled."""
+    cue = "{0}\n00:{1:02}:{2:02},000 --> 00:{1:02}:{2:02},900\nx<" + " " * 1900 + "\n\n"
+    text = "".join(cue.format(number, *divmod(number, 60)) for number in range(200))
+    moments: list[float] = []
+
+    def go_on() -> None:
+        moments.append(time.process_time())
+        if len(moments) == 4:
+            raise ProcessingCancelledError
+
+    with pytest.raises(ProcessingCancelledError):
+        read_captions(text.encode(), go_on)
+
+    assert max(after - before for before, after in pairwise(moments)) < 1.5
 
 
 def test_a_sidecar_is_wholly_our_own():

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from videojobs.errors import ProcessingCancelledError
 from videojobs.pipelines.exposure import exposure_gamma
 from videojobs.pipelines.following import (
     SAMPLES_PER_SECOND,
@@ -54,6 +55,21 @@ def test_a_subject_that_crosses_the_picture_stays_in_the_cut_out():
     for number, column in enumerate(columns):
         left = found[number * 6]
         assert left <= column * 20 and (column + 6) * 20 <= left + SPAN.size
+
+
+def test_the_search_can_be_ended_at_any_sample():
+    """Ten minutes of samples take seconds."""
+    calls: list[int] = []
+
+    def go_on() -> None:
+        calls.append(1)
+        if len(calls) == 40:
+            raise ProcessingCancelledError
+
+    samples = [picture(number % 90) for number in range(30)]
+
+    with pytest.raises(ProcessingCancelledError):
+        subject_path(samples, (), grid=GRID, span=SPAN, go_on=go_on)
 
 
 def test_a_following_cut_out_neither_jumps_nor_jerks():

@@ -280,7 +280,7 @@ class Execution:
             if watch.cuts_name:  # without a cut, it would not be written anew
                 (self._folder / watch.cuts_name).unlink(missing_ok=True)
             self._run(run.name, watch.arguments_from_start, limits=_limits(run))
-        found = seen_in(self._folder, watch, run.outputs[0])
+        found = seen_in(self._folder, watch, run.outputs[0], self._must_stop)
         self._advance(lambda: self._tracker.watched(run))
         return found
 

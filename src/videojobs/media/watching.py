@@ -5,35 +5,43 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from videojobs.errors import ProcessingCancelledError
 from videojobs.pipelines.exposure import exposure_gamma
 from videojobs.pipelines.following import Grid, place_expression, subject_path
 from videojobs.pipelines.plan import Findings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from videojobs.pipelines.plan import CropRange, PlannedOutput, Watch
+    from videojobs.pipelines.plan import PlannedOutput, Watch
 
 _CUT = re.compile(r"^lavfi\.scd\.time=([\d.]+)$", re.MULTILINE)
 
 
-def seen_in(folder: Path, watch: Watch, output: PlannedOutput) -> Findings:
-    """Where the cut-out goes and how light the picture is. The files are gone afterwards."""
+def seen_in(
+    folder: Path, watch: Watch, output: PlannedOutput, should_stop: Callable[[], bool]
+) -> Findings:
+    """Where the cut-out goes and how light the picture is. The files are gone afterwards.
+
+    Raises:
+        ProcessingCancelledError: It was to stop.
+    """
+
+    def go_on() -> None:
+        if should_stop():
+            raise ProcessingCancelledError
+
     pictures = _pictures(folder / watch.frames_name, watch.width * watch.height)
     cuts = _cuts(folder / watch.cuts_name) if watch.cuts_name else []
     gamma = exposure_gamma(pictures)
     if watch.span is None:
         return Findings(gamma=gamma)
-    return Findings(gamma=gamma, place=_place(pictures, cuts, watch, watch.span, output))
-
-
-def _place(
-    pictures: list[bytes], cuts: list[float], watch: Watch, span: CropRange, output: PlannedOutput
-) -> str:
-    grid = Grid(watch.width, watch.height, span.axis)
+    grid = Grid(watch.width, watch.height, watch.span.axis)
+    paths = subject_path(pictures, cuts, grid=grid, span=watch.span, go_on=go_on)
     frame_seconds = float(1 / output.frame_rate) if output.frame_rate else 0.04
-    paths = subject_path(pictures, cuts, grid=grid, span=span)
-    return place_expression(paths, span, frame_seconds=frame_seconds)
+    place = place_expression(paths, watch.span, frame_seconds=frame_seconds)
+    return Findings(gamma=gamma, place=place)
 
 
 def _pictures(path: Path, size: int) -> list[bytes]:

@@ -11,12 +11,14 @@ import html
 import re
 import unicodedata
 from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil
 from typing import TYPE_CHECKING
 
 from videojobs.errors import MissingExtraError, ProcessingError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     from pysubs2 import SSAEvent
 
@@ -27,8 +29,9 @@ MAX_CAPTIONS_BYTES = 1_000_000
 _MOST_AT_ONCE = 8
 _MOST_CAPTIONS = 5_000
 
-#: pysubs2's patterns take the square of this in time.
+#: pysubs2's patterns take the square of this in time: 20 of such captions made for it, 0.3 s.
 _LONGEST_CAPTION = 2_000
+_PARSED_AT_ONCE = 20
 
 _ADVICE = "Send an SRT or WebVTT file in UTF-8."
 
@@ -78,8 +81,10 @@ class CaptionBox:
         return max(4, int((self.right - self.left) / (self.font_size * _LETTER_SHARE)))
 
 
-def read_captions(data: bytes) -> tuple[Caption, ...]:
+def read_captions(data: bytes, go_on: Callable[[], None] = lambda: None) -> tuple[Caption, ...]:
     """The captions of an SRT or WebVTT file, by time; without markup and without empty ones.
+
+    *go_on* is called every fraction of a second; what it raises ends the work.
 
     Raises:
         ProcessingError: ``bad_captions``, not retryable.
@@ -90,7 +95,7 @@ def read_captions(data: bytes) -> tuple[Caption, ...]:
     _refuse_long(text)
     captions = [
         Caption(event.start / 1000, event.end / 1000, _plain(event.plaintext))
-        for event in _parsed(text)
+        for event in _parsed(text, go_on)
         if not event.is_drawing and event.end > event.start
     ]
     if not any(caption.text for caption in captions):
@@ -256,17 +261,22 @@ def _refuse_crowds(captions: Sequence[Caption]) -> None:
             )
 
 
-def _parsed(text: str) -> Sequence[SSAEvent]:
+def _parsed(text: str, go_on: Callable[[], None]) -> Generator[SSAEvent]:
     try:
         import pysubs2
         from pysubs2.exceptions import Pysubs2Error
     except ImportError as error:
         raise MissingExtraError("video", "reading captions") from error
-    is_vtt = text.lstrip().startswith("WEBVTT")
-    try:
-        return pysubs2.SSAFile.from_string(text, format_="vtt" if is_vtt else "srt").events
-    except (Pysubs2Error, ValueError, OverflowError) as error:
-        raise bad_captions("they cannot be read") from error
+    format_name = "vtt" if text.lstrip().startswith("WEBVTT") else "srt"
+    starts = [match.start() for match in _ARROW.finditer(text)]
+    # Before the first one there are only headers. A few at a time, since tags may be made to take long.
+    edges = [*starts[::_PARSED_AT_ONCE], len(text)]
+    for begin, end in pairwise(edges):
+        go_on()
+        try:
+            yield from pysubs2.SSAFile.from_string(text[begin:end], format_=format_name)
+        except (Pysubs2Error, ValueError, OverflowError) as error:
+            raise bad_captions("they cannot be read") from error
 
 
 def _plain(text: str) -> str:
@@ -288,8 +298,8 @@ def _visible(line: str) -> str:
 
 def _pages(caption: Caption, letters: int) -> list[Caption]:
     """The caption in lines that fit; what has more of them than fit is shown one part after another."""
-    lines = [line for long in caption.text.split("\n") for line in _broken(long, letters)]
-    parts = [lines[at : at + _MOST_LINES] for at in range(0, len(lines), _MOST_LINES)]
+    lines = [line for long in caption.text.split("\n") for line in _balanced(long, letters)]
+    parts = _evenly(lines, ceil(len(lines) / _MOST_LINES))
     length = (caption.end_seconds - caption.start_seconds) / len(parts)
     return [
         Caption(
@@ -299,6 +309,28 @@ def _pages(caption: Caption, letters: int) -> list[Caption]:
         )
         for number, part in enumerate(parts)
     ]
+
+
+def _evenly(lines: Sequence[str], count: int) -> list[Sequence[str]]:
+    """So many parts, of which none has two lines more than another."""
+    edges = [round(number * len(lines) / count) for number in range(count + 1)]
+    return [lines[begin:end] for begin, end in pairwise(edges)]
+
+
+def _balanced(line: str, letters: int) -> list[str]:
+    """As few lines as there must be, and as narrow as so many can be: no word stands alone."""
+    widest = _broken(line, letters)
+    if len(widest) == 1:
+        return widest
+    longest = max(_width(word) for word in line.split(" "))
+    low, high = max(1, min(letters, ceil(longest))), letters
+    while low < high:
+        middle = (low + high) // 2
+        if len(_broken(line, middle)) > len(widest):
+            low = middle + 1
+        else:
+            high = middle
+    return _broken(line, high)
 
 
 def _broken(line: str, letters: int) -> list[str]:

@@ -15,7 +15,7 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from videojobs.pipelines.plan import CropRange
 
@@ -107,14 +107,20 @@ class Grid:
 
 
 def subject_path(
-    samples: Sequence[bytes], cuts: Sequence[float], *, grid: Grid, span: CropRange
+    samples: Sequence[bytes],
+    cuts: Sequence[float],
+    *,
+    grid: Grid,
+    span: CropRange,
+    go_on: Callable[[], None] = lambda: None,
 ) -> tuple[ShotPath, ...]:
     """The cut-out's way through grey samples of a clip, shot by shot.
 
-    *cuts* are the seconds at which the source cuts; only there may the place jump.
+    *cuts* are the seconds at which the source cuts; only there may the place jump. *go_on* is called
+    for each sample; what it raises ends the search.
     """
     shots = _shots(samples, [cut for cut in cuts if not _is_flash(samples, cut)])
-    ways = [_shot_path(start, first, own, grid=grid, span=span) for start, first, own in shots]
+    ways = [_shot_path(*shot, grid=grid, span=span, go_on=go_on) for shot in shots]
     paths = _few_enough(ways, span)
     if len(paths) > _MOST_TERMS // 2:
         paths = paths[:1]
@@ -196,11 +202,17 @@ def _shots(
 
 
 def _shot_path(
-    start: float, first: int, samples: Sequence[bytes], *, grid: Grid, span: CropRange
+    start: float,
+    first: int,
+    samples: Sequence[bytes],
+    *,
+    grid: Grid,
+    span: CropRange,
+    go_on: Callable[[], None],
 ) -> ShotPath:
     scale = (span.size + span.room) / grid.length
     size = max(1, round(span.size / scale))
-    places = _smoothed(_best_places(_interest(samples, grid), size))
+    places = _smoothed(_best_places(_interest(samples, grid, go_on), size, go_on))
     if max(places) - min(places) <= max(2.0, _DEAD_ZONE * size):
         places = [median(places)]
     # The samples' grid is coarser than the picture, so that its last place may lie outside.
@@ -213,9 +225,12 @@ def _shot_path(
     return ShotPath(start, tuple(knots))
 
 
-def _interest(samples: Sequence[bytes], grid: Grid) -> list[list[float]]:
+def _interest(samples: Sequence[bytes], grid: Grid, go_on: Callable[[], None]) -> list[list[float]]:
     """For each sample, how much there is to see at each place; 1 in the mean of all samples."""
-    motions = [[0] * grid.length, *(_motion(*pair, grid) for pair in pairwise(samples))]
+    motions = [[0] * grid.length]
+    for before, after in pairwise(samples):
+        go_on()
+        motions.append(_motion(before, after, grid))
     if len(motions) > 1:
         motions[0] = motions[1]
     # Detail decides where nothing moves, and there it stays: a look a second will do.
@@ -237,13 +252,16 @@ def _detail(sample: bytes, grid: Grid) -> list[int]:
     return grid.sums([*(_CHANGE[step] for step in map(sub, sample, sample[1:])), 0])
 
 
-def _best_places(interest: Sequence[Sequence[float]], size: int) -> list[int]:
+def _best_places(
+    interest: Sequence[Sequence[float]], size: int, go_on: Callable[[], None]
+) -> list[int]:
     """The places, sample by sample, whose gain less the price of all steps is the most."""
     count = len(interest[0]) - size + 1
     reach = max(1, round(size * _SIZES_PER_SECOND / SAMPLES_PER_SECOND))
     best = _gains(interest[0], size)
     came_from: list[list[int]] = []
     for places in interest[1:]:
+        go_on()
         origins = [_origin(best, place, reach) for place in range(count)]
         gains = _gains(places, size)
         best = [
