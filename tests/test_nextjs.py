@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -26,7 +29,7 @@ from playwright.sync_api import (
 )
 
 from parts import ROOT, Parts
-from videojobs import VideoJobManager
+from videojobs import Beat, VideoJobManager
 from videojobs.local import LocalStack
 from videojobs.local.postgres import free_port
 from videojobs.local.processes import Guarded, last_lines
@@ -79,6 +82,7 @@ def browser(parts: Parts) -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A tab that nobody used before, and that must not fail unseen."""
+    expect.set_options(timeout=20_000)
     with browser.new_context() as context:
         page = context.new_page()
         page.set_default_timeout(20_000)
@@ -150,6 +154,31 @@ def test_people_see_their_own_jobs_and_cancel_them(
     expect(_problem(page)).to_contain_text(f"{api_port} does not answer")
 
 
+def test_events_move_the_list_on_the_local_stack(
+    local_app: str,
+    stack: LocalStack,
+    jobs: VideoJobManager,
+    page: Page,
+    api_port: int,
+    tmp_path: Path,
+):
+    """From the Python API, also those that came while it was away."""
+    user = uuid4()
+    jobs.create_job(user_id=user, source_url="a.mp4", original_filename="talk.mp4")
+
+    with _api(stack, api_port, tmp_path):
+        page.goto(local_app)
+        _sign_in_by_token(page, stack.user_token(user))
+        expect(_card(page, "talk.mp4")).to_contain_text("queued")
+        (lease,) = jobs.claim_jobs("worker", limit=1)
+        expect(_card(page, "talk.mp4")).to_contain_text("processing")
+        jobs.heartbeat([Beat(job_id=lease.job.id, run_token=lease.run_token, progress=40)])
+        expect(_progress(page, "talk.mp4")).to_have_js_property("value", 40)
+    jobs.complete_job(lease, ["clip.mp4"], 1)
+    with _api(stack, api_port, tmp_path):
+        expect(_card(page, "talk.mp4")).to_contain_text("1 files")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_pages_are_accessible(
     local_app: str, stack: LocalStack, jobs: VideoJobManager, page: Page, scheme: str
@@ -198,9 +227,7 @@ def test_realtime_moves_the_list_of_a_supabase_project(
     realtime.answer_join()
     expect(_card(page, "talk.mp4")).to_contain_text("processing")
     realtime.tell({"id": str(job.id), "status": "processing", "progress": 40})
-    expect(page.get_by_role("progressbar", name="Progress of talk.mp4")).to_have_js_property(
-        "value", 40
-    )
+    expect(_progress(page, "talk.mp4")).to_have_js_property("value", 40)
     jobs.complete_job(lease, ["clip.mp4"], 1)
     realtime.tell({"id": str(job.id), "status": "completed", "progress": 100})
     expect(_card(page, "talk.mp4")).to_contain_text("1 files")
@@ -263,6 +290,10 @@ def _card(page: Page, name: str) -> Locator:
     return page.get_by_role("article", name=name)
 
 
+def _progress(page: Page, name: str) -> Locator:
+    return page.get_by_role("progressbar", name=f"Progress of {name}")
+
+
 def _problem(page: Page) -> Locator:
     return page.get_by_role("main").get_by_role("alert")  # Next.js has one of its own outside
 
@@ -272,6 +303,30 @@ def _wait_for(page: Page, is_true: Callable[[], bool]) -> None:
     while not is_true():
         assert time.monotonic() < until
         page.wait_for_timeout(20)  # lets Playwright hear
+
+
+@contextmanager
+def _api(stack: LocalStack, port: int, storage: Path) -> Iterator[None]:
+    """Run the Python API on the stack, as `videojobs serve`."""
+    log = storage / "api.log"
+    server = Guarded(
+        [sys.executable, "-m", "videojobs", "serve", "--port", str(port)],
+        log=log,
+        signals=[("SIGTERM", 5.0)],
+        environment={
+            "VIDEOJOBS_TRANSPORT": "postgres",
+            "SUPABASE_DB_URL": stack.database_url,
+            "SUPABASE_JWT_SECRET": stack.jwt_secret,
+            "SUPABASE_URL": stack.api_url,
+            "SUPABASE_SECRET_KEY": stack.service_role_key,
+            "VIDEOJOBS_STORAGE_DIR": str(storage),
+        },
+    )
+    try:
+        _wait_until_listening(port, server, log)
+        yield
+    finally:
+        server.stop()
 
 
 def _served(
@@ -301,13 +356,18 @@ def _served(
         },
     )
     try:
-        until = time.monotonic() + 30
-        while "Ready in" not in log.read_text():
-            assert server.exit_code is None and time.monotonic() < until, last_lines(log)
-            time.sleep(0.02)
+        _wait_until_listening(port, server, log)
         yield f"http://127.0.0.1:{port}/"
     finally:
         server.stop()
+
+
+def _wait_until_listening(port: int, server: Guarded, log: Path) -> None:
+    until = time.monotonic() + 30
+    with socket.socket() as client:
+        while client.connect_ex(("127.0.0.1", port)) != 0:
+            assert server.exit_code is None and time.monotonic() < until, last_lines(log)
+            time.sleep(0.05)
 
 
 def _node(parts: Parts, folder: Path, *command: str) -> subprocess.CompletedProcess[str]:

@@ -55,8 +55,7 @@ export function JobCard({ job, session }: { job: Job; session: Session }) {
 function describe(job: Job): string {
   const created = `created ${new Date(job.created_at).toLocaleString()}`;
   if (job.status === 'processing') {
-    const attempt = `attempt ${job.attempt} of ${job.max_attempts}`;
-    return [`${job.progress} %`, job.stage, attempt].filter(Boolean).join(', ');
+    return `${job.progress} %, attempt ${job.attempt} of ${job.max_attempts}`;
   }
   if (job.status === 'completed' && Array.isArray(job.output_files)) {
     return `${job.output_files.length} files, ${created}`;

@@ -15,7 +15,7 @@ export function JobList({ session, local }: { session: Session; local: boolean }
   useEffect(() => {
     const readAgain = () => void queries.invalidateQueries({ queryKey: ['jobs'] });
     return listen(session, local, {
-      connected: readAgain,
+      missed: readAgain,
       changed({ id, status, progress }) {
         const known = queries.getQueryData<Job[]>(['jobs'])?.find((job) => job.id === id);
         queries.setQueryData<Job[]>(['jobs'], (jobs) =>

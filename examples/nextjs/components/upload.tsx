@@ -1,6 +1,6 @@
 import { useMutation, useQueryClient } from '@tanstack/react-query';
 import type { Database } from '@videojobs/database';
-import type { FormEvent } from 'react';
+import { type FormEvent, useState } from 'react';
 import { processVideo } from '@/app/actions';
 import type { Session } from '@/lib/session';
 import { Problem } from './problem';
@@ -19,13 +19,19 @@ const PRESETS: Record<Database['public']['Enums']['video_job_quality_preset'], s
 
 export function Upload({ session }: { session: Session }) {
   const queries = useQueryClient();
+  // Sending the same form again, after an answer that never came, makes no second job.
+  const [idempotencyKey, setIdempotencyKey] = useState(() => crypto.randomUUID());
+  const renewKey = () => setIdempotencyKey(crypto.randomUUID());
+
   const { mutate, error, isPending } = useMutation({
     async mutationFn(element: HTMLFormElement) {
       const form = new FormData(element);
       form.set('access_token', await session.accessToken());
+      form.set('idempotency_key', idempotencyKey);
       const outcome = await processVideo(form);
       if ('problem' in outcome) throw new Error(outcome.problem);
       element.reset();
+      renewKey();
     },
     onSettled: () => queries.invalidateQueries({ queryKey: ['jobs'] }),
   });
@@ -37,7 +43,7 @@ export function Upload({ session }: { session: Session }) {
 
   return (
     <article>
-      <form onSubmit={submit}>
+      <form onSubmit={submit} onChange={renewKey}>
         <label>
           Video
           <input name="file" type="file" accept="video/*" required />

@@ -2,6 +2,9 @@ import type { Database } from '@videojobs/database';
 import type { Session } from './session';
 
 export type JobStatus = Database['public']['Enums']['video_job_status'];
+/** A job, whole: a row of the database, and the JSON of the Python API. */
+export type VideoJob = Database['public']['Tables']['video_jobs']['Row'];
+/** What the list shows of one. */
 export type Job = Awaited<ReturnType<typeof listJobs>>[number];
 
 /** The session's own latest jobs. Row-level security would show their teams' jobs as well. */
@@ -9,7 +12,7 @@ export async function listJobs({ supabase, userId }: Session) {
   const { data, error } = await supabase
     .from('video_jobs')
     .select(
-      'id, original_filename, source_url, status, progress, stage, attempt, max_attempts, created_at, error_message, output_files, cancel_requested_at',
+      'id, original_filename, source_url, status, progress, attempt, max_attempts, created_at, error_message, output_files, cancel_requested_at',
     )
     .eq('user_id', userId)
     .is('parent_job_id', null) // segments of long films are jobs, too

@@ -1,5 +1,5 @@
 import { EventSource } from 'eventsource';
-import type { JobStatus } from './jobs';
+import type { JobStatus, VideoJob } from './jobs';
 import type { Session } from './session';
 
 export type Change = { id: string; status: JobStatus; progress: number };
@@ -7,8 +7,8 @@ export type Change = { id: string; status: JobStatus; progress: number };
 export type Listener = {
   /** A job was created or changed. */
   changed(change: Change): void;
-  /** Changes are heard from now on. Those before may have been missed: read the list again. */
-  connected(): void;
+  /** Read the list again: changes are heard from now on, but some before may have been missed. */
+  missed(): void;
 };
 
 /** Hear of the session's jobs, whatever happens to the connection, until the returned function is called. */
@@ -22,16 +22,19 @@ function listenToRealtime({ supabase, userId }: Session, listener: Listener): ()
     .channel(`videojobs:user:${userId}`, { config: { private: true } })
     .on('broadcast', { event: '*' }, ({ payload }) => listener.changed(payload as Change))
     .subscribe((status) => {
-      if (status === 'SUBSCRIBED') listener.connected(); // after a lost connection, too
+      if (status === 'SUBSCRIBED') listener.missed(); // after a lost connection, too
     });
   return () => void supabase.removeChannel(channel);
 }
 
 const RETRY_MS = 3000;
 
-/** The Python API's server-sent events. A lost connection goes on at the last event's id. */
+/**
+ * The Python API's server-sent events. After a lost connection they go on at the last event's id;
+ * the API sends a `reset` at the beginning, and when too much was missed.
+ */
 function listenToEvents({ accessToken }: Session, listener: Listener): () => void {
-  let source: EventSource;
+  let source: EventSource | undefined;
   let retry: ReturnType<typeof setTimeout> | undefined;
 
   function open() {
@@ -43,17 +46,21 @@ function listenToEvents({ accessToken }: Session, listener: Listener): () => voi
           headers: { ...init.headers, Authorization: `Bearer ${await accessToken()}` },
         }),
     });
-    source.onopen = () => listener.connected();
-    source.addEventListener('job', ({ data }) => listener.changed(JSON.parse(data)));
+    source.addEventListener('changed', ({ data }) => {
+      const { job } = JSON.parse(data) as { job: VideoJob };
+      listener.changed({ id: job.id, status: job.status, progress: job.progress });
+    });
+    source.addEventListener('deleted', () => listener.missed());
+    source.addEventListener('reset', () => listener.missed());
     source.onerror = () => {
-      // It tries again by itself, but for answers such as 502: those end it.
-      if (source.readyState === source.CLOSED) retry = setTimeout(open, RETRY_MS);
+      // It connects again by itself, but not after an answer such as 502.
+      if (source?.readyState === EventSource.CLOSED) retry = setTimeout(open, RETRY_MS);
     };
   }
 
   open();
   return () => {
     clearTimeout(retry);
-    source.close();
+    source?.close();
   };
 }

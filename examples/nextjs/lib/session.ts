@@ -62,46 +62,47 @@ function tokenDoor({ supabaseUrl, publishableKey }: Settings): Door {
   const key = 'videojobs-token';
   let tell: (session: Session | null) => void = () => {};
 
-  function enter(token: string | null) {
-    const claims = token && readClaims(token);
-    if (!token || !claims || claims.exp * 1000 < Date.now()) return tell(null);
-    sessionStorage.setItem(key, token);
-    tell({
-      userId: claims.sub,
-      supabase: createClient<Database>(supabaseUrl, publishableKey, {
-        accessToken: async () => token,
-      }),
-      accessToken: async () => token,
-      signOut() {
-        sessionStorage.removeItem(key);
-        tell(null);
-      },
-    });
+  function signOut() {
+    sessionStorage.removeItem(key);
+    tell(null);
+  }
+
+  function enter(token: string) {
+    const { sub, exp } = readClaims(token);
+    async function accessToken() {
+      if (exp * 1000 > Date.now()) return token;
+      signOut();
+      throw new Error('Your token has expired. Print a new one.');
+    }
+    const supabase = createClient<Database>(supabaseUrl, publishableKey, { accessToken });
+    tell({ userId: sub, supabase, accessToken, signOut });
   }
 
   return {
     watch(teller) {
       tell = teller;
-      enter(sessionStorage.getItem(key));
+      const token = sessionStorage.getItem(key);
+      if (token) enter(token);
+      else tell(null);
       return () => (tell = () => {});
     },
     async signIn(form) {
       const token = String(form.get('token')).trim();
-      const claims = readClaims(token);
-      if (!claims) throw new Error('This is no token. `videojobs local token USER_ID` prints one.');
-      if (claims.exp * 1000 < Date.now()) throw new Error('This token has expired. Print a new one.');
+      if (readClaims(token).exp * 1000 < Date.now()) {
+        throw new Error('This token has expired. Print a new one.');
+      }
+      sessionStorage.setItem(key, token);
       enter(token);
     },
   };
 }
 
 /** What a token says. Its signature is checked by whoever it is shown to. */
-function readClaims(token: string): { sub: string; exp: number } | null {
+function readClaims(token: string): { sub: string; exp: number } {
   try {
     const payload = token.split('.')[1]!.replaceAll('-', '+').replaceAll('_', '/');
-    const { sub, exp } = JSON.parse(atob(payload));
-    return typeof sub === 'string' && typeof exp === 'number' ? { sub, exp } : null;
+    return JSON.parse(atob(payload));
   } catch {
-    return null;
+    throw new Error('This is no token. `videojobs local token USER_ID` prints one.');
   }
 }
