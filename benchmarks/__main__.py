@@ -1,7 +1,7 @@
 """``make bench``: every figure of the project, in one run on one machine.
 
 ``python -m benchmarks drain wal`` runs these parts alone, ``queue`` stands for all parts about
-queues.
+queues. ``FOOTAGE=/path/of/a/video`` has the part ``quality`` measure that one too.
 """
 
 from __future__ import annotations
@@ -12,7 +12,18 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from benchmarks import analysis, bulk, calls, clips, films, flatness, ladders, queue, video
+from benchmarks import (
+    analysis,
+    bulk,
+    calls,
+    clips,
+    films,
+    flatness,
+    ladders,
+    quality,
+    queue,
+    video,
+)
 from videojobs.local import LocalStack
 
 NODE_MODULES = (
@@ -24,6 +35,7 @@ PARTS: dict[str, Callable[[LocalStack], Iterable[str]]] = {
     "analysis": analysis.against_decode,
     "video": video.worker_against_ffmpeg,
     "clips": clips.lines,
+    "quality": quality.lines,
     "films": films.lines,
     "ladder": ladders.ladder,
     "per_title": ladders.per_title,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -58,3 +60,33 @@ def compare(
                 way()
                 taken.append(time.perf_counter() - start)
     return Comparison(name, *times, goal)
+
+
+@dataclass
+class Spent:
+    """Wall time and CPU time, of this process and of all that it started and saw end."""
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    _since: tuple[float, float] | None = field(default_factory=lambda: _now())
+
+    def stop(self) -> None:
+        """What comes later does not count."""
+        if self._since is not None:
+            self.seconds, self.cpu_seconds = (
+                now - then for now, then in zip(_now(), self._since, strict=True)
+            )
+            self._since = None
+
+
+@contextlib.contextmanager
+def spent() -> Generator[Spent]:
+    """What the block takes."""
+    taken = Spent()
+    yield taken
+    taken.stop()
+
+
+def _now() -> tuple[float, float]:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return time.perf_counter(), sum(each.ru_utime + each.ru_stime for each in used)
