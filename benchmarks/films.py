@@ -125,12 +125,13 @@ def _memory_line(name: str, peak: float, other: float) -> str:
 
 
 def _peak_megabytes(root: Path, minutes: int) -> float:
-    source = root / f"{minutes}.mp4"
-    _ffmpeg(
-        *("-stream_loop", minutes * 60 // SAMPLE_SECONDS - 1, "-i", root / "sample.mp4"),
-        *("-vf", "scale=160:90,fps=10", "-c:v", "libx264", "-preset", "ultrafast"),
-        *("-c:a", "aac", "-b:a", "32k", source),
-    )
+    small, source = root / "small.mp4", root / f"{minutes}.mp4"
+    if not small.exists():
+        _ffmpeg(
+            *("-i", root / "sample.mp4", "-vf", "scale=160:90,fps=10"),
+            *("-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac", "-b:a", "32k", small),
+        )
+    _ffmpeg("-stream_loop", minutes * 60 // SAMPLE_SECONDS - 1, "-i", small, "-c", "copy", source)
     code = (
         "import sys; from videojobs.processor import *; "
         "VideoProcessor(work_dir=sys.argv[2], cores=2).process(sys.argv[1], "

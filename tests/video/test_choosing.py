@@ -403,6 +403,23 @@ def test_a_choice_that_cannot_be_made_is_refused(facts: SourceFacts, chosen: Any
     assert "Correct the chooser" in (refused.value.advice or "")
 
 
+def test_a_choosers_reason_becomes_one_line_that_any_database_takes(facts: SourceFacts):
+    """Postgres refuses a NUL in JSON, which would fail the job once all its clips were made."""
+    chosen = [ChosenClip(0.0, 2.0, reason="loud\x00\n and  \ud800 clear " + "!" * 5000)]
+
+    plan = plan_clips(
+        facts,
+        ProcessingSettings(clip_count=1),
+        machine=Machine(),
+        limits=SourceLimits(),
+        analysis=source(),
+        chooser=lambda analysis, settings, /: chosen,
+    )
+
+    assert plan.clips[0].reason.startswith("loud and clear !!!")
+    assert len(plan.clips[0].reason) == 1000
+
+
 def test_a_choosers_times_are_taken_to_the_millisecond(facts: SourceFacts):
     """ffmpeg reads 1e-05 as 1. Clips that meet between two milliseconds do not overlap."""
     chosen = [ChosenClip(1e-5, 2.0006), ChosenClip(2.00061, 3.00009)]

@@ -43,6 +43,9 @@ _BROKEN_SENTENCE, _SCORE_OF_A_SECOND = 0.15, 1 / 4
 #: Below this share of the best score, a region of the source goes without a clip.
 _POOR = 0.5
 
+#: Of what a chooser gives as the reason for a clip, in characters.
+_LONGEST_REASON = 1000
+
 #: Containers round their duration; a frame too little is not too short.
 _ROUNDING_SECONDS = 0.05
 
@@ -56,7 +59,8 @@ class ChosenClip:
     score: float | None = None
     """How good it is, 0 to 1; ``None`` where nothing was weighed."""
     reason: str = ""
-    """For people: why this part, and why it begins and ends where it does."""
+    """For people: why this part, and why it begins and ends where it does. Becomes one line of at
+    most 1,000 characters."""
 
     @property
     def end_seconds(self) -> float:
@@ -480,7 +484,12 @@ def _to_the_millisecond(clip: ChosenClip) -> ChosenClip:
     except (TypeError, ValueError, OverflowError) as error:
         raise _bad_choice(f"a clip's times and score must be numbers ({error})") from error
     first, last = round(start, 3), round(start + duration, 3)
-    return ChosenClip(first, round(last - first, 3), score, str(clip.reason))
+    return ChosenClip(first, round(last - first, 3), score, _one_line(str(clip.reason)))
+
+
+def _one_line(text: str) -> str:
+    """A model may say anything; a database that is told of a NUL refuses the finished job."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:_LONGEST_REASON]
 
 
 def _checked(

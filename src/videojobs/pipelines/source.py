@@ -195,8 +195,10 @@ def _refuse_size(video: VideoFacts, facts: SourceFacts, limits: SourceLimits) ->
             f"side and {limits.max_pixels:,} in all are accepted",
             "Scale the video down, to 4K for instance, and send it again.",
         )
-    if min(video.width, video.height) < 2:
-        raise _refused("corrupt_source", "the picture has no size", "Export the video again.")
+    if min(video.width, video.height) < 2 or min(video.sample_aspect_ratio, video.frame_rate) <= 0:
+        raise _refused(
+            "corrupt_source", "the picture has no size or rate", "Export the video again."
+        )
     if facts.stream_count > limits.max_streams:
         raise _refused(
             "source_too_large",
@@ -213,7 +215,7 @@ def _refuse_duration(facts: SourceFacts, limits: SourceLimits) -> None:
             f"{limits.max_duration_seconds:.0f} s are accepted",
             "Split the video and send the parts.",
         )
-    if facts.duration_seconds <= 0:
+    if not facts.duration_seconds > 0:  # nor is nan a duration
         raise _refused("corrupt_source", "the source has no duration", "Export the video again.")
 
 
