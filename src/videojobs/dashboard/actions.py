@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from nicegui import ui
-
-from videojobs.dashboard.parts import box, button, text
+from videojobs.dashboard.parts import answer_of, box, button, dialog_box, text
 from videojobs.dashboard.rows import title_of
 from videojobs.dashboard.viewing import Viewer, complain, say, tried
 from videojobs.dashboard.wording import jobs_text
@@ -49,7 +47,7 @@ async def confirm(
     title: str, meaning: str, yes: str, *, is_grave: bool, no: str = "Keep as is"
 ) -> bool:
     """Whether the viewer means it. Esc and a click beside the dialog mean no."""
-    with ui.dialog() as dialog, box("vj-dialog", role="document"):
+    with dialog_box() as dialog, box("vj-dialog", role="document"):
         text(title, "vj-dialog-title", "h2")
         text(meaning, "vj-dialog-text", "p")
         with box("vj-dialog-buttons"):
@@ -57,9 +55,7 @@ async def confirm(
             kind = "danger" if is_grave else "primary"
             button(yes, lambda: dialog.submit(True), classes=f"{kind} vj-confirm")
     dialog.props["aria-label"] = title
-    answer = bool(await dialog)
-    dialog.delete()
-    return answer
+    return bool(await answer_of(dialog))
 
 
 async def act_on_one(viewer: Viewer, job: VideoJob, action: str) -> bool:
@@ -142,13 +138,10 @@ async def _count(viewer: Viewer, chosen: Chosen, action: str) -> tuple[int, int]
     if chosen.filters is not None:
         counts = (await viewer.jobs.get_job_stats(chosen.filters)).by_status
         return sum(counts[status] for status in FINAL_STATUSES), sum(counts.values())
-    # A retry that is only tried out tells each job's status, for those who may change it.
-    told = await viewer.jobs.bulk_update_jobs(_CHANGES["retry"], job_ids=chosen.ids, dry_run=True)
-    able = [
-        one
-        for one in told
-        if one.status in FINAL_STATUSES and one.outcome is not UpdateOutcome.NOT_ALLOWED
-    ]
+    # Whoever cannot be cancelled any more has ended, if the viewer may change it at all.
+    told = await viewer.jobs.bulk_update_jobs(_CHANGES["cancel"], job_ids=chosen.ids, dry_run=True)
+    ended = (UpdateOutcome.UNCHANGED, UpdateOutcome.INVALID_TRANSITION)
+    able = [one for one in told if one.outcome in ended and one.status in FINAL_STATUSES]
     return len(able), len(told)
 
 

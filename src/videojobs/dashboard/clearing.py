@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
-from nicegui import ui
 from nicegui.element import Element
 from nicegui.events import GenericEventArguments
 
-from videojobs.dashboard.parts import Text, box, button, text
+from videojobs.dashboard.parts import Text, answer_of, box, button, dialog_box, text
 from videojobs.dashboard.viewing import Viewer, say, tried
 from videojobs.dashboard.wording import STATUS_NAMES, count_text, jobs_text
 from videojobs.models import JobStatus
@@ -43,7 +42,7 @@ class ClearDialog:
         if stats is None:
             return False
         self._counts = stats.by_status
-        with ui.dialog() as dialog, box("vj-dialog", role="document"):
+        with dialog_box() as dialog, box("vj-dialog", role="document"):
             text("Clear finished jobs", "vj-dialog-title", "h2")
             self._draw_choices()
             text(
@@ -59,9 +58,7 @@ class ClearDialog:
                 self._label = next(one for one in self._yes.descendants() if isinstance(one, Text))
         dialog.props["aria-label"] = "Clear finished jobs"
         self._tell_count()
-        answer = await dialog
-        dialog.delete()
-        return bool(answer) and await self._clear()
+        return bool(await answer_of(dialog)) and await self._clear()
 
     def _draw_choices(self) -> None:
         with box("vj-choices", "fieldset"):

@@ -87,6 +87,8 @@ class Dashboard:
             ui.page(place, title="videojobs", language="en-US", response_timeout=15)(self._page())
         nicegui_app.add_middleware(Guard, only_this_machine=self._development is not None)  # pyright: ignore[reportArgumentType] # an ASGI application by any name
         app.router.lifespan_context = _both(app.router.lifespan_context, self.running)
+        # A bar over the page at each request of ours, without a name for screen readers.
+        nicegui_app.config.quasar_config["loadingBar"] = {"skipHijack": True}
         ui.run_with(
             app,
             title="videojobs",

@@ -74,6 +74,21 @@ def button(
     return element
 
 
+def dialog_box() -> ui.dialog:
+    """A dialog that comes and goes quickly."""
+    dialog = ui.dialog()
+    dialog.props["transition-duration"] = 120
+    return dialog
+
+
+async def answer_of(dialog: ui.dialog) -> Any:
+    """What the dialog is answered with; nothing where it is closed, or its page is. It is gone then."""
+    answer = await dialog
+    if not dialog.is_deleted:
+        dialog.delete()
+    return answer
+
+
 def link(label: str, href: str, classes: str = "") -> Text:
     """A link within the dashboard."""
     return text(label, classes, "a", href=href)

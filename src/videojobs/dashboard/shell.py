@@ -16,7 +16,7 @@ from videojobs.dashboard import assets
 from videojobs.dashboard.feed import Batch, Feed
 from videojobs.dashboard.job_page import JobPage
 from videojobs.dashboard.jobs_page import JobsPage
-from videojobs.dashboard.parts import Text, ThemeSwitch, box, button, link, text
+from videojobs.dashboard.parts import Text, ThemeSwitch, box, button, dialog_box, link, text
 from videojobs.dashboard.viewing import View, Viewer
 from videojobs.dashboard.workers_page import WorkersPage
 
@@ -149,7 +149,7 @@ class Shell:
             anchor.props["aria-current"] = "page" if is_here else "false"
 
     def _keys_dialog(self) -> ui.dialog:
-        with ui.dialog() as dialog, box("vj-dialog", role="document"):
+        with dialog_box() as dialog, box("vj-dialog", role="document"):
             text("Keys", "vj-dialog-title", "h2")
             with box("vj-keys-list", "dl"):
                 for key, what in _KEYS:
