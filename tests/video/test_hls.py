@@ -433,6 +433,37 @@ def _video() -> VideoFacts:
     return VideoFacts(stream_index=0, codec="h264", width=1280, height=720, frame_rate=Fraction(25))
 
 
+def test_a_keyframe_that_needs_more_than_is_told_is_named():
+    """By the target duration of its own playlist: a peak of 2 s must not vanish in one of 6."""
+    segments = MediaPlaylist(("a.m4s", "a.m4s", "a.m4s"), (6.0, 6.0, 4.0), (), 6, is_complete=True)
+    looks = tuple(
+        SegmentFacts(size_bytes=10, seconds=s, start_seconds=t, starts_with_keyframe=True)
+        for s, t in ((6.0, 0.0), (6.0, 6.0), (4.0, 12.0))
+    )
+    pictures = MediaPlaylist(
+        ("a.m4s", "a.m4s", "a.m4s"),
+        (2.0, 2.0, 2.0),
+        ((0, 100), (0, 1000), (0, 100)),
+        2,
+        is_complete=True,
+    )
+    stream = StreamFacts(
+        name="720p", kind="video", playlist=segments, segments=looks, picture_playlist=pictures
+    )
+    master = (
+        "#EXT-X-STREAM-INF:BANDWIDTH=9999\n720p/playlist.m3u8\n"
+        '#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH={},URI="720p/iframes.m3u8"\n'
+    )
+
+    enough, least = (
+        package_problems(packaged_sixteen_seconds(), [stream], master=master.format(bandwidth))
+        for bandwidth in (4000, 3900)
+    )
+
+    assert enough == ()
+    assert least == ("the keyframes of 720p need more bandwidth than they tell",)
+
+
 def test_segments_end_with_the_first_fragment_that_reaches_their_time():
     """Counted from the beginning: the rounding of 29.97 does not add up over a film."""
     fragments = [Fragment(n * 10, n * 10 + 10, 2.002, n * 10 + 3) for n in range(1005)]

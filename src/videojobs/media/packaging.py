@@ -33,6 +33,7 @@ from videojobs.pipelines.playlists import (
     rates,
     read_media_playlist,
     subtitle_playlist,
+    target_duration,
 )
 from videojobs.pipelines.verification import OutputFacts
 
@@ -84,11 +85,11 @@ def make_package(package: PlannedPackage, *, folder: Path, inspector: Inspector)
     streams = [_cut(package, stream, folder, inspector) for stream in package.streams]
     for track in package.subtitles:
         _place_subtitles(track, folder, package.master.duration_seconds)
-    variants = [_variant(package, stream) for stream in streams if stream.found.channels == 0]
+    variants = [_variant(stream) for stream in streams if stream.found.channels == 0]
     sound = next((stream for stream in streams if stream.found.channels), None)
     master = master_playlist(
         variants,
-        audio=_audio(package, sound) if sound else None,
+        audio=_audio(sound) if sound else None,
         subtitles=package.subtitles,
     )
     (folder / package.master.file_name).write_text(master)
@@ -137,37 +138,40 @@ def _place_subtitles(track: SubtitleTrack, folder: Path, duration_seconds: float
     (target / MEDIA_PLAYLIST).write_text(playlist)
 
 
-def _variant(package: PlannedPackage, stream: _Stream) -> Variant:
+def _variant(stream: _Stream) -> Variant:
     source = stream.planned.source
     pictures = [picture for segment in stream.segments for picture in segment.pictures]
+    seconds = [picture.seconds for picture in pictures]
     return Variant(
         name=stream.planned.name,
         codec=stream.codec,
         width=source.width,
         height=source.height,
         frame_rate=source.frame_rate or Fraction(25),
-        rates=_rates(package, stream.segments),
+        rates=_rates(stream.segments),
+        # Of a playlist of its own, whose target is the distance of the keyframes.
         picture_rates=rates(
             [picture.length for picture in pictures],
-            [picture.seconds for picture in pictures],
-            target_seconds=package.segment_seconds,
+            seconds,
+            target_seconds=target_duration(seconds),
         ),
     )
 
 
-def _audio(package: PlannedPackage, stream: _Stream) -> AudioTrack:
+def _audio(stream: _Stream) -> AudioTrack:
     return AudioTrack(
         codec=stream.codec,
         channels=stream.found.channels,
-        rates=_rates(package, stream.segments),
+        rates=_rates(stream.segments),
     )
 
 
-def _rates(package: PlannedPackage, segments: Sequence[Segment]) -> Rates:
+def _rates(segments: Sequence[Segment]) -> Rates:
+    seconds = [segment.seconds for segment in segments]
     return rates(
         [segment.size_bytes for segment in segments],
-        [segment.seconds for segment in segments],
-        target_seconds=package.segment_seconds,
+        seconds,
+        target_seconds=target_duration(seconds),
     )
 
 

@@ -281,7 +281,20 @@ def _rate_problems(streams: Sequence[StreamFacts], promised: Mapping[str, int]) 
         if _measured_peak(stream) + sound
         > promised.get(f"{stream.name}/{MEDIA_PLAYLIST}", float("inf"))
     ]
-    return (*missing, *exceeded)
+    pictures = [
+        f"the keyframes of {stream.name} need more bandwidth than they tell"
+        for stream in videos
+        if stream.picture_playlist is not None
+        and _picture_peak(stream.picture_playlist)
+        > promised.get(f"{stream.name}/{PICTURE_PLAYLIST}", float("inf"))
+    ]
+    return (*missing, *exceeded, *pictures)
+
+
+def _picture_peak(playlist: MediaPlaylist) -> int:
+    sizes = [length for _, length in playlist.ranges]
+    peak = rates(sizes, playlist.seconds, target_seconds=playlist.target_seconds).peak
+    return floor(peak * 0.999)
 
 
 def _measured_peak(stream: StreamFacts) -> int:

@@ -234,18 +234,26 @@ def read_bandwidths(master: str) -> dict[str, int]:
     return promised
 
 
+def target_duration(seconds: Sequence[float]) -> int:
+    """The least that RFC 8216 allows: no length, rounded to whole seconds, may be above it."""
+    return max(1, *(floor(each + 0.5) for each in seconds))
+
+
 def rates(sizes: Sequence[int], seconds: Sequence[float], *, target_seconds: float) -> Rates:
     """Average and peak as RFC 8216 defines them.
 
     The peak is the largest rate of any run of segments that lasts from half to one and a half
     times the target duration.
     """
+    # As the playlist tells them; half of a target is half of it whatever the last digit says.
+    seconds = [round(each, 6) for each in seconds]
+    slack = 1e-4 * target_seconds
     average = sum(sizes) * 8 / max(sum(seconds), 1e-6)
     runs = [
         sum(sizes[first:end]) * 8 / length
         for first in range(len(sizes))
-        for end, length in _runs(seconds, first, 1.5 * target_seconds)
-        if length >= 0.5 * target_seconds
+        for end, length in _runs(seconds, first, 1.5 * target_seconds + slack)
+        if length >= 0.5 * target_seconds - slack
     ]
     return Rates(peak=round(max(runs, default=average)) + 1, average=round(average))
 
@@ -310,12 +318,10 @@ def _runs(seconds: Sequence[float], first: int, longest: float) -> list[tuple[in
 
 
 def _playlist(seconds: Sequence[float], body: Sequence[str]) -> str:
-    # No length, rounded to whole seconds, may be above the target duration.
-    target = max(1, *(floor(each + 0.5) for each in seconds))
     head = (
         "#EXTM3U",
         f"#EXT-X-VERSION:{_VERSION}",
-        f"#EXT-X-TARGETDURATION:{target}",
+        f"#EXT-X-TARGETDURATION:{target_duration(seconds)}",
         "#EXT-X-MEDIA-SEQUENCE:1",
         "#EXT-X-PLAYLIST-TYPE:VOD",
     )
