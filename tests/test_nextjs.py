@@ -34,6 +34,9 @@ from videojobs.local import LocalStack
 from videojobs.local.postgres import free_port
 from videojobs.local.processes import Guarded, last_lines
 
+# The build takes 15 s of processor time, and whatever others leave of it.
+pytestmark = pytest.mark.timeout(400)
+
 EXAMPLE = ROOT / "examples" / "nextjs"
 _QUIET = (
     "--no-sandbox",
@@ -379,6 +382,6 @@ def _node(parts: Parts, folder: Path, *command: str) -> subprocess.CompletedProc
         env={**parts.environment(), "NEXT_TELEMETRY_DISABLED": "1", "CI": "1"},
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=300,
         stdin=subprocess.DEVNULL,
     )
