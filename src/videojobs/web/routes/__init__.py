@@ -1,7 +1,11 @@
 """One module for each family of routes."""
 
-from videojobs.web.routes import jobs, live
+from videojobs.web.routes import jobs, lists, live
 
-FAMILIES = (jobs.add_routes, live.add_routes)
+FAMILIES = (
+    jobs.add_routes,
+    lists.add_routes,
+    live.add_routes,
+)
 
 __all__ = ["FAMILIES"]
