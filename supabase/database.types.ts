@@ -360,6 +360,11 @@ isOneToOne: false
         isOneToOne: false
         isSetofReturn: true
       } },
+"get_video_job_place":
+{ Args: { "job_id": string }; Returns: {
+              "claimed_at": string,"expires_at": string,"hard_deadline": string,"is_due": boolean,"is_exact": boolean,"jobs_ahead": number,"status": Database["public"]['Enums']["video_job_status"]
+            }[]
+                           },
 "get_video_job_sight":
 { Args: Record<PropertyKey, never>; Returns: {
               "sees_all": boolean,"team_ids": (string)[],"user_id": string
@@ -396,6 +401,11 @@ isOneToOne: false
 "list_video_job_teams":
 { Args: { "user_ids": (string)[] }; Returns: {
               "teams": Json
+            }[]
+                           },
+"list_video_job_waits":
+{ Args: Record<PropertyKey, never>; Returns: {
+              "is_served": boolean,"oldest_due_seconds": number,"pipeline": string,"queue": string
             }[]
                            },
 "list_video_job_workers":

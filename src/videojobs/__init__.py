@@ -57,8 +57,10 @@ from videojobs.models import (
 )
 from videojobs.reports import (
     Finding,
+    JobPlace,
     Limit,
     QueueSettings,
+    QueueWait,
     QueueWakeups,
     RunningJob,
     Severity,
@@ -88,6 +90,7 @@ __all__ = [
     "JobEventType",
     "JobFilter",
     "JobNotFoundError",
+    "JobPlace",
     "JobReceipt",
     "JobStats",
     "JobStatus",
@@ -107,6 +110,7 @@ __all__ = [
     "ProcessingError",
     "QualityPreset",
     "QueueSettings",
+    "QueueWait",
     "QueueWakeups",
     "RateLimitedError",
     "RecoveredJob",

@@ -32,6 +32,7 @@ from videojobs.models import (
     VideoJob,
 )
 from videojobs.repeating import perform_async
+from videojobs.reports import JobPlace
 from videojobs.requests import JobChanges, JobFilter, NewVideoJob, NewVideoJobFields
 from videojobs.settings import Settings
 from videojobs.transports import AsyncAnnouncements, AsyncListener, AsyncTransport, Channel, Token
@@ -251,6 +252,14 @@ class AsyncVideoJobManager(AsyncOperations):
             limit: 1 to 500 events.
         """
         return await self.perform(calls.list_events(job_id, after_id, limit))
+
+    async def get_job_place(self, job_id: UUID | str) -> JobPlace:
+        """Where the job stands: how many are before it in the queue, or until when it is leased.
+
+        Raises:
+            JobNotFoundError: There is no such job, it is not the caller's to see, or it is archived.
+        """
+        return await self.perform(calls.get_place(job_id))
 
     async def get_job_stats(
         self, filters: JobFilter | None = None, *, group_by: GroupBy | None = None

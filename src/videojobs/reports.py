@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from videojobs.models import Answer, PlatformTarget, RecoveredJob, Timestamp
+from videojobs.models import Answer, JobStatus, PlatformTarget, RecoveredJob, Timestamp
 
 LimitKind = Literal["tenant", "queue", "pipeline"]
 
@@ -62,6 +62,36 @@ class QueueSettings(Answer):
     """When the archive's months are dropped; never if ``None``."""
     drop_events_after_days: int | None
     """When the history's months are dropped; never if ``None``."""
+
+
+class JobPlace(Answer):
+    """Where a job stands: in the queue, or in a worker's hands."""
+
+    status: JobStatus
+    jobs_ahead: int | None
+    """So many due jobs are before it by priority and time; ``None`` unless it is queued. Tenants
+    take turns within a priority, so it may come sooner or later than that."""
+    is_exact: bool | None
+    """``False`` where there are more than were counted, which are a thousand."""
+    is_due: bool | None
+    """Whether its `run_at` has come; ``None`` unless it is queued."""
+    claimed_at: Timestamp | None
+    """When its worker took it; ``None`` unless it is running, as are the next two."""
+    expires_at: Timestamp | None
+    """When the worker's lease ends, unless a heartbeat moves it on."""
+    hard_deadline: Timestamp | None
+    """When the attempt is taken back in any case."""
+
+
+class QueueWait(Answer):
+    """A queue and pipeline whose jobs are due."""
+
+    queue: str
+    pipeline: str
+    oldest_due_seconds: float
+    """For how long the oldest of them has been due."""
+    is_served: bool
+    """Whether a live worker runs such jobs."""
 
 
 class RunningJob(Answer):

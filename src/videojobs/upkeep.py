@@ -12,7 +12,15 @@ from videojobs import arguments, calls, flows
 from videojobs.calls import Call
 from videojobs.flows import Flow
 from videojobs.models import FINAL_STATUSES, JobStatus
-from videojobs.reports import Finding, Limit, QueueSettings, StatsDrift, Upkeep, WorkerInfo
+from videojobs.reports import (
+    Finding,
+    Limit,
+    QueueSettings,
+    QueueWait,
+    StatsDrift,
+    Upkeep,
+    WorkerInfo,
+)
 from videojobs.requests import QueueSettingsFields
 
 T = TypeVar("T")
@@ -107,6 +115,10 @@ class Operations(ABC):
     def list_workers(self) -> list[WorkerInfo]:
         """Who works, or did in the last day, and on what."""
         return self.perform(calls.list_workers())
+
+    def list_queue_waits(self) -> list[QueueWait]:
+        """The queues and pipelines whose jobs are due, longest waiting first; at most 20."""
+        return self.perform(calls.list_queue_waits())
 
     def drain_worker(self, worker_id: str) -> bool:
         """The worker finishes what it runs and ends; says whether it is known.
@@ -223,6 +235,10 @@ class AsyncOperations(ABC):
     async def list_workers(self) -> list[WorkerInfo]:
         """Who works, or did in the last day, and on what."""
         return await self.perform(calls.list_workers())
+
+    async def list_queue_waits(self) -> list[QueueWait]:
+        """The queues and pipelines whose jobs are due, longest waiting first; at most 20."""
+        return await self.perform(calls.list_queue_waits())
 
     async def drain_worker(self, worker_id: str) -> bool:
         """The worker finishes what it runs and ends; says whether it is known.

@@ -144,6 +144,7 @@ def test_our_tool_goes_on_where_the_cli_stopped(new_database, supabase, version)
         "schedule",
         "diagnosis",
         "segments",
+        "places_and_waits",
         "live",
         "live_diagnosis",
         "ladders_of_segments",

@@ -27,6 +27,8 @@ FUNCTIONS = """
 operation                  job       anon    owner      other        member       team_admin   app_admin    pretender    service
 get_video_job              personal  denied  allowed    empty        empty        empty        allowed      empty        allowed
 get_video_job              team      denied  allowed    empty        allowed      allowed      allowed      empty        allowed
+get_video_job_place        personal  denied  allowed    empty        empty        empty        allowed      empty        allowed
+get_video_job_place        team      denied  allowed    empty        allowed      allowed      allowed      empty        allowed
 list_video_jobs            personal  denied  allowed    empty        empty        empty        allowed      empty        allowed
 list_video_jobs            team      denied  allowed    empty        allowed      allowed      allowed      empty        allowed
 list_video_job_events      personal  denied  allowed    empty        empty        empty        allowed      empty        allowed
@@ -79,6 +81,7 @@ maintain_video_jobs        personal  denied  denied     denied       denied     
 configure_video_jobs       personal  denied  denied     denied       denied       denied       denied       denied       allowed
 set_video_job_limit        personal  denied  denied     denied       denied       denied       denied       denied       allowed
 set_video_job_queue        personal  denied  denied     denied       denied       denied       denied       denied       allowed
+list_video_job_waits       personal  denied  denied     denied       denied       denied       denied       denied       allowed
 list_video_job_workers     personal  denied  denied     denied       denied       denied       denied       denied       allowed
 drain_video_job_worker     personal  denied  denied     denied       denied       denied       denied       denied       allowed
 remove_video_job_worker    personal  denied  denied     denied       denied       denied       denied       denied       allowed
@@ -295,6 +298,7 @@ def call_of(operation: str, job: Json) -> tuple[str, Json]:
     key = "00000000-0000-4000-8000-0000000000c1"
     known = {
         "get_video_job": this,
+        "get_video_job_place": this,
         "list_video_jobs": mark,
         "list_video_job_events": this,
         "get_video_job_stats": mark,
@@ -325,6 +329,7 @@ def call_of(operation: str, job: Json) -> tuple[str, Json]:
         "configure_video_jobs": {},
         "set_video_job_limit": {"kind": "queue", "key": job["queue"], "max_running": 1},
         "set_video_job_queue": {"queue": job["queue"], "is_fair": False},
+        "list_video_job_waits": {},
         "list_video_job_workers": {},
         "drain_video_job_worker": {"worker": "worker-1"},
         "remove_video_job_worker": {"worker": "worker-1"},
@@ -847,6 +852,7 @@ CALLABLE = {
         public.delete_video_job
         public.get_video_job
         public.get_video_job_sight
+        public.get_video_job_place
         public.get_video_job_stats
         public.list_video_job_events
         public.list_video_jobs
@@ -865,6 +871,7 @@ CALLABLE = {
         videojobs.is_admin
         videojobs.is_service
         videojobs.job_of_wish
+        videojobs.job_place
         videojobs.may_change
         videojobs.my_admin_team_ids
         videojobs.my_team_ids
@@ -894,6 +901,11 @@ CALLABLE = {
         public.heartbeat_video_jobs
         public.list_video_job_events
         public.list_video_job_teams
+        public.get_video_job_place
+        public.get_video_job_stats
+        public.heartbeat_video_jobs
+        public.list_video_job_events
+        public.list_video_job_waits
         public.list_video_job_workers
         public.list_video_jobs
         public.log_video_job
@@ -939,9 +951,11 @@ CALLABLE = {
         videojobs.is_fair
         videojobs.is_service
         videojobs.job_of_wish
+        videojobs.job_place
         videojobs.job_to_change
         videojobs.lease_jobs
         videojobs.leases_of_claim
+        videojobs.live_workers
         videojobs.lock_of_limit
         videojobs.make_partitions
         videojobs.may_change
@@ -962,6 +976,7 @@ CALLABLE = {
         videojobs.teams_of
         videojobs.tenants_in_turn
         videojobs.uuid7
+        videojobs.waiting
     """,
 }
 

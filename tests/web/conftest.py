@@ -37,7 +37,7 @@ TRANSPORTS = ("postgres", "supabase")
 
 
 @pytest.fixture(scope="session")
-def web_settings(stack: LocalStack) -> Settings:
+def web_settings(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """What the API needs to reach the stack either way."""
     return Settings(
         supabase_url=stack.api_url,
@@ -45,6 +45,7 @@ def web_settings(stack: LocalStack) -> Settings:
         publishable_key=stack.anon_key,
         database_url=stack.database_url,
         jwt_secret=stack.jwt_secret,
+        work_dir=tmp_path_factory.mktemp("work"),
         web=WebSettings(requests_per_minute=0, max_upload_bytes=2_000_000, idle_seconds=5),
     )
 
@@ -150,3 +151,14 @@ def service(web_settings: Settings) -> Iterator[VideoJobManager]:
     """The service, which makes and runs jobs as a worker would."""
     with VideoJobManager.from_url(web_settings.database_url or "") as manager:
         yield manager
+
+
+@pytest.fixture
+def owner(database: str) -> Iterator[Callable[[str], None]]:
+    """Run a statement as the database's owner, to arrange what no function would."""
+    with psycopg.connect(database, autocommit=True) as connection:
+
+        def run(query: str) -> None:
+            connection.execute(query.encode())
+
+        yield run

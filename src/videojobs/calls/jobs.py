@@ -14,6 +14,7 @@ from uuid import UUID
 from videojobs.calls._call import Call, Json, Repeatable, as_id, whole_within
 from videojobs.errors import JobNotFoundError, SupabaseValidationError
 from videojobs.models import CreatedJob, JobEvent, Page, Rows, VideoJob
+from videojobs.reports import JobPlace
 from videojobs.requests import BATCH_LIMIT, JobFilter, NewVideoJob, refuse
 
 OFFSET_LIMIT = 1_000_000_000
@@ -49,13 +50,31 @@ def get_job(job_id: UUID | str) -> Call[VideoJob]:
 
 def _found_job(job_id: UUID, rows: Rows) -> VideoJob:
     if not rows:
-        raise JobNotFoundError(
-            f"there is no job {job_id}, or it is not yours",
-            job_id=job_id,
-            code="VJ001",
-            operation="get_video_job",
-        )
+        raise _no_such_job(job_id, "get_video_job")
     return VideoJob.model_validate(rows[0])
+
+
+def _no_such_job(job_id: UUID, operation: str) -> JobNotFoundError:
+    return JobNotFoundError(
+        f"there is no job {job_id}, or it is not yours",
+        job_id=job_id,
+        code="VJ001",
+        operation=operation,
+    )
+
+
+def get_place(job_id: UUID | str) -> Call[JobPlace]:
+    """Read where it stands."""
+    identity = as_id("get_job_place", "job_id", job_id)
+    return Call(
+        "get_video_job_place", {"job_id": identity}, partial(_place_of, identity), Repeatable.READ
+    )
+
+
+def _place_of(job_id: UUID, rows: Rows) -> JobPlace:
+    if not rows:
+        raise _no_such_job(job_id, "get_video_job_place")
+    return JobPlace.model_validate(rows[0])
 
 
 def one_job(rows: Rows) -> VideoJob:
@@ -130,10 +149,13 @@ def list_jobs(
 def _page(filters: Mapping[str, Any], limit: int, rows: Rows) -> Page[VideoJob]:
     items = tuple(VideoJob.model_validate(row) for row in rows[:limit])
     more = len(rows) > limit
-    return Page[VideoJob](items=items, next_cursor=_cursor(items[-1], filters) if more else None)
+    return Page[VideoJob](
+        items=items, next_cursor=cursor_after(items[-1], filters) if more else None
+    )
 
 
-def _cursor(last: VideoJob, filters: Mapping[str, Any]) -> str:
+def cursor_after(last: VideoJob, filters: Mapping[str, Any]) -> str:
+    """The cursor of the page behind that job, in a list by these filters."""
     place = [last.created_at.isoformat(), last.seq, _fingerprint(filters)]
     return base64.urlsafe_b64encode(json.dumps(place).encode()).decode()
 

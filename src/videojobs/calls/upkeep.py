@@ -13,6 +13,7 @@ from videojobs.reports import (
     Limit,
     LimitKind,
     QueueSettings,
+    QueueWait,
     StatsDrift,
     Upkeep,
     WorkerInfo,
@@ -110,6 +111,15 @@ def list_workers() -> Call[list[WorkerInfo]]:
 
 def _workers(rows: Rows) -> list[WorkerInfo]:
     return [WorkerInfo.model_validate(row) for row in rows]
+
+
+def list_queue_waits() -> Call[list[QueueWait]]:
+    """Read which queues wait, longest waiting first."""
+    return Call("list_video_job_waits", {}, _waits, Repeatable.READ)
+
+
+def _waits(rows: Rows) -> list[QueueWait]:
+    return [QueueWait.model_validate(row) for row in rows]
 
 
 def drain_worker(worker_id: str) -> Call[bool]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from starlette.types import Message
 
 _REMEMBERED_CALLERS = 10_000
+_SLOWEST_BYTES_PER_SECOND = 1024
 _SCOPE_KEY = "videojobs.body"
 
 
@@ -72,6 +73,7 @@ class LimitedBody:
         self._receive = request.receive
         self._announced = _announced_size(request)
         self._idle_seconds = idle_seconds
+        self._started = time.monotonic()
         self._size = 0
         self.request = Request(request.scope, self.receive)
         """The request, read within the limits."""
@@ -86,19 +88,25 @@ class LimitedBody:
         if self._announced > self.max_bytes:
             raise too_large(self.max_bytes)
         try:
-            async with asyncio.timeout(self._idle_seconds):
+            async with asyncio.timeout(self._patience()):
                 message = await self._receive()
         except TimeoutError:
             raise ProblemError(
                 408,
                 "too-slow",
-                f"Nothing of the request came for {self._idle_seconds:g} seconds.",
+                f"Nothing of the request came for {self._idle_seconds:g} seconds, or less than "
+                f"{_SLOWEST_BYTES_PER_SECOND} bytes a second in all.",
                 headers={"Connection": "close"},
             ) from None
         self._size += len(message.get("body", b""))
         if self._size > self.max_bytes:
             raise too_large(self.max_bytes)
         return message
+
+    def _patience(self) -> float:
+        # Else a byte every now and then would hold a connection for ever.
+        due = self._started + self._idle_seconds + self._size / _SLOWEST_BYTES_PER_SECOND
+        return max(0.0, min(self._idle_seconds, due - time.monotonic()))
 
 
 def allow_body(request: Request, max_bytes: int) -> None:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from videojobs import calls
 from videojobs.access import Caller, TokenVerifier
 from videojobs.async_manager import AsyncVideoJobManager
 from videojobs.errors import AuthenticationError, ConfigurationError
@@ -17,6 +18,7 @@ from videojobs.storage import Storage, open_storage
 from videojobs.web import problems
 from videojobs.web.limits import LimitedBody, RateLimit
 from videojobs.web.live import Streams
+from videojobs.web.metrics import Metrics
 from videojobs.web.request_ids import HEADER, REQUEST_ID, request_id_of
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ logger = logging.getLogger("videojobs.web")
 
 ManagerFactory = Callable[[], AsyncVideoJobManager]
 Handler = Callable[["Request"], Awaitable["Response"]]
+_SEEN_SECONDS = 1.0
 SCOPE_KEY = "videojobs.services"
 
 
@@ -69,6 +72,8 @@ class Services:
         self._given_settings = settings
         self._opened = _Opened(storage=storage, authenticator=auth)
         self._rate_limit: RateLimit | None = None
+        self._database_seen_at: float | None = None
+        self.metrics = Metrics()
 
     @property
     def manager(self) -> AsyncVideoJobManager:
@@ -137,6 +142,17 @@ class Services:
             await self._opened.streams.start()
         return self._opened.streams
 
+    async def look_at_database(self) -> None:
+        """The database has answered within the last second, or does so now.
+
+        Raises:
+            VideoJobsError: It does not.
+        """
+        seen = self._database_seen_at
+        if seen is None or time.monotonic() - seen > _SEEN_SECONDS:
+            await self.manager.perform(calls.check(), deadline_seconds=0)
+            self._database_seen_at = time.monotonic()
+
     async def close(self) -> None:
         """The manager is closed, and made anew when it is needed again."""
         if self._opened.streams is not None:
@@ -168,7 +184,10 @@ class Services:
         finally:
             REQUEST_ID.reset(reset)
         response.headers[HEADER] = request_id
-        _note(request, template, response, time.perf_counter() - started, request_id)
+        seconds = time.perf_counter() - started
+        self.metrics.note(request.method, template, response.status_code, seconds)
+        if logger.isEnabledFor(logging.INFO):
+            _note(request, template, response, seconds, request_id)
         return response
 
     def _limited(self, request: Request) -> Request:
