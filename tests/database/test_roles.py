@@ -851,8 +851,8 @@ CALLABLE = {
         public.create_video_jobs
         public.delete_video_job
         public.get_video_job
-        public.get_video_job_sight
         public.get_video_job_place
+        public.get_video_job_sight
         public.get_video_job_stats
         public.list_video_job_events
         public.list_video_jobs
@@ -896,15 +896,15 @@ CALLABLE = {
         public.fail_video_job
         public.find_stuck_video_jobs
         public.get_video_job
+        public.get_video_job_place
         public.get_video_job_sight
         public.get_video_job_stats
-        public.heartbeat_video_jobs
-        public.list_video_job_events
-        public.list_video_job_teams
-        public.get_video_job_place
         public.get_video_job_stats
         public.heartbeat_video_jobs
+        public.heartbeat_video_jobs
         public.list_video_job_events
+        public.list_video_job_events
+        public.list_video_job_teams
         public.list_video_job_waits
         public.list_video_job_workers
         public.list_video_jobs

@@ -7,6 +7,8 @@ from videojobs.calls._call import Call, Json, Repeatable, as_id
 from videojobs.calls.jobs import (
     cancel_job,
     create_job,
+    cursor_of_many,
+    cursors_of,
     delete_job,
     get_job,
     get_place,
@@ -74,6 +76,8 @@ __all__ = [
     "confirm_cancel",
     "create_job",
     "create_jobs",
+    "cursor_of_many",
+    "cursors_of",
     "delete_job",
     "diagnose",
     "drain_worker",

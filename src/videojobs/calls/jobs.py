@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -156,8 +156,27 @@ def _page(filters: Mapping[str, Any], limit: int, rows: Rows) -> Page[VideoJob]:
 
 def cursor_after(last: VideoJob, filters: Mapping[str, Any]) -> str:
     """The cursor of the page behind that job, in a list by these filters."""
-    place = [last.created_at.isoformat(), last.seq, _fingerprint(filters)]
+    return _cursor(last.created_at, last.seq, filters)
+
+
+def _cursor(moment: datetime, seq: int, filters: Mapping[str, Any]) -> str:
+    place = [moment.isoformat(), seq, _fingerprint(filters)]
     return base64.urlsafe_b64encode(json.dumps(place).encode()).decode()
+
+
+def cursor_of_many(last: VideoJob, filters: Sequence[JobFilter]) -> str:
+    """One cursor for several lists that are shown as one, behind that job of any of them."""
+    return cursor_after(last, _together(filters))
+
+
+def cursors_of(cursor: str, filters: Sequence[JobFilter]) -> list[str]:
+    """The cursor of each of these lists, from one of `cursor_of_many`."""
+    moment, seq = _place(cursor, _together(filters))
+    return [_cursor(moment, seq, each.to_json()) for each in filters]
+
+
+def _together(filters: Sequence[JobFilter]) -> dict[str, Any]:
+    return {"any": [each.to_json() for each in filters]}
 
 
 def _place(cursor: str, filters: Mapping[str, Any]) -> tuple[datetime, int]:
