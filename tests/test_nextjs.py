@@ -182,6 +182,35 @@ def test_events_move_the_list_on_the_local_stack(
         expect(_card(page, "talk.mp4")).to_contain_text("1 files")
 
 
+def test_an_upload_becomes_a_job(
+    local_app: str,
+    stack: LocalStack,
+    jobs: VideoJobManager,
+    page: Page,
+    api_port: int,
+    tmp_path: Path,
+):
+    """By a server action, which gives it to the Python API; what that refuses is told."""
+    user = uuid4()
+    video = tmp_path / "talk.mp4"
+    video.write_bytes(b"\0\0\0\x18ftypisom" + b"the rest is the worker's to judge")
+
+    with _api(stack, api_port, tmp_path):
+        page.goto(local_app)
+        _sign_in_by_token(page, stack.user_token(user))
+        page.get_by_label("Clips").fill("2")
+        page.get_by_label("Video").set_input_files(EXAMPLE / "package.json")
+        page.get_by_role("button", name="Cut clips").click()
+        expect(_problem(page)).to_contain_text("does not begin like a video")
+        page.get_by_label("Video").set_input_files(video)
+        page.get_by_role("button", name="Cut clips").click()
+        expect(_card(page, "talk.mp4")).to_contain_text("queued")
+
+    (job,) = jobs.get_user_jobs(user).items
+    assert (tmp_path / job.source_url).read_bytes() == video.read_bytes()
+    assert (job.clip_count, job.platform_target, job.quality_preset) == (2, "tiktok", "standard")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_pages_are_accessible(
     local_app: str, stack: LocalStack, jobs: VideoJobManager, page: Page, scheme: str
