@@ -12,7 +12,7 @@ so nobody looks for good parts, which the part ``analysis`` measures.
 
 Where all cores are busy, decoding what was made adds its CPU time to the wall time, whoever does it:
 about 8 % of what the commands themselves take. The rest of their CPU time is x264 for two thirds,
-which every way pays alike: MoviePy could be four times slower only if its own part grew tenfold.
+which every way pays alike, MoviePy too.
 """
 
 from __future__ import annotations
