@@ -26,7 +26,8 @@ from videojobs.pipelines.source import Complexity, SourceFacts, SourceLimits
 from videojobs.processor import VideoProcessor
 
 STILL = "color=0x336699:size=854x480:rate=12:duration=6,drawbox=x=99:y=99:w=300:h=200:color=red"
-NOISE = "testsrc2=size=854x480:rate=12:duration=6,noise=alls=60:allf=t"
+#: One sample will do: noise is slow to encode.
+NOISE = "testsrc2=size=854x480:rate=12:duration=4,noise=alls=60:allf=t"
 
 
 def rung(name: str, ceiling_kbps: int) -> Rung:
