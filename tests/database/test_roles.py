@@ -899,10 +899,7 @@ CALLABLE = {
         public.get_video_job_place
         public.get_video_job_sight
         public.get_video_job_stats
-        public.get_video_job_stats
         public.heartbeat_video_jobs
-        public.heartbeat_video_jobs
-        public.list_video_job_events
         public.list_video_job_events
         public.list_video_job_teams
         public.list_video_job_waits
