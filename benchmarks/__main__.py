@@ -14,6 +14,7 @@ from pathlib import Path
 
 from benchmarks import (
     analysis,
+    api,
     bulk,
     calls,
     clips,
@@ -31,6 +32,7 @@ NODE_MODULES = (
 )
 PARTS: dict[str, Callable[[LocalStack], Iterable[str]]] = {
     "calls": calls.lines,
+    "api": api.lines,
     "bulk": bulk.create_many,
     "analysis": analysis.against_decode,
     "video": video.worker_against_ffmpeg,
