@@ -263,8 +263,8 @@ async def test_the_workers_are_seen_with_what_they_run(
     page = await windows.open(ADMIN, "/workers")
     await expect(page.locator(".vj-worker:not(.gone)").first).to_be_visible()
 
-    job_id = create(ada, **_LONG)
-    running = page.locator(".vj-leases li", has_text=str(job_id))
+    job_id = create(ada, resource_name="A film for hours", **_LONG)
+    running = page.locator(".vj-leases li", has_text="A film for hours")
     await expect(running).to_contain_text("lease ends")
     await keep(page, "workers")
     manager.cancel_job(job_id)

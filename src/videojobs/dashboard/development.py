@@ -51,8 +51,6 @@ class DevelopmentSignIn:
 
         async def granted(old: Grant | None = None) -> Grant:
             del old
-            caller = await verifier.verify(self._token_for(person))
-            return Grant(caller.token, caller.expires_at.timestamp())
+            return Grant(await verifier.verify(self._token_for(person)))
 
-        grant = await granted()
-        return Session(await verifier.verify(grant.access_token), grant, granted)
+        return Session(await granted(), granted)

@@ -86,7 +86,7 @@ class Figures:
 
     def build_charts(self) -> None:
         """The charts, where they shall stand."""
-        with box("vj-charts", "section", aria_label=f"The last {DAYS} days"):
+        with box("vj-charts", "section", aria_label=f"The last {DAYS} days") as self._charts:
             self._rate, self._ended = _chart("Throughput", "jobs that ended, by day (UTC)")
             self._took, self._times_chart = _chart(
                 "Processing time", "of completed jobs, by day of creation"
@@ -110,6 +110,10 @@ class Figures:
             if stats.median_processing_seconds is None
             else f"{seconds_text(stats.median_processing_seconds)} median, "
             f"{seconds_text(stats.p95_processing_seconds)} p95"
+        )
+        # Two empty frames would only push the list down.
+        self._charts.set_visibility(
+            any(day.completed or day.failed or day.cancelled for day in days)
         )
         by_day = await times.of(days)
         if days != self._days:

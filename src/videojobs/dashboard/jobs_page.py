@@ -25,7 +25,7 @@ from videojobs.dashboard.picks import Picks
 from videojobs.dashboard.toolbar import Toolbar
 from videojobs.dashboard.trends import ProcessingTimes
 from videojobs.dashboard.viewing import Viewer, complain, tried
-from videojobs.dashboard.wording import count_text
+from videojobs.dashboard.wording import count_text, jobs_text
 from videojobs.models import JobStatus, Page, VideoJob
 from videojobs.requests import JobFilter
 
@@ -138,20 +138,23 @@ class JobsPage:
         self._empty.set_visibility(is_empty)
 
     def _show_pages(self) -> None:
-        first = len(self._before) * PAGE_SIZE + 1
-        known = self._listing.is_counted and bool(self._figures.by_status)
-        of = f" of {count_text(self._matching())}" if known else ""
-        # After a reload in the middle, how many lie before is not known.
-        is_placed = self._listing.after is None or self._before
-        place = (
-            f"{first:,}–{first + len(self._jobs) - 1:,}{of}"
-            if is_placed
-            else f"{len(self._jobs)}{of}"
-        )
-        self._range.say(f"{place} jobs" if self._jobs else "")
+        self._range.say(self._place())
         self._pager.set_visibility(bool(self._jobs) or self._listing.after is not None)
         _set_disabled(self._newer, self._listing.after is None)
         _set_disabled(self._older, self._next is None)
+
+    def _place(self) -> str:
+        """Which jobs these are, of how many, as far as that is known."""
+        count = len(self._jobs)
+        total = self._matching() if self._listing.is_counted and self._figures.by_status else None
+        if not count or (total == count and self._listing.after is None):
+            return jobs_text(count) if count else ""
+        of = "" if total is None else f" of {count_text(total)}"
+        if self._listing.after is not None and not self._before:
+            # After a reload in the middle, how many lie before is not known.
+            return f"{count}{of} jobs"
+        first = len(self._before) * PAGE_SIZE + 1
+        return f"{first:,}–{first + count - 1:,}{of} jobs"
 
     def _matching(self) -> int:
         statuses = self._listing.statuses() or list(JobStatus)

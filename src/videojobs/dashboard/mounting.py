@@ -113,12 +113,7 @@ class Dashboard:
     async def _open(self, session: Session) -> None:
         if self._live is None:
             raise ConfigurationError("the dashboard's application was not started")
-        viewer = Viewer(
-            caller=session.caller,
-            jobs=self._manager.as_user(session.token),
-            service=self._manager if session.caller.is_admin else None,
-            base=self.path,
-        )
+        viewer = Viewer(session, self._manager, self.path)
         shell = Shell(viewer, self._live, is_development=self._development is not None)
         shell.client.on_delete(session.when_ended(shell.sign_out))
         await shell.build()

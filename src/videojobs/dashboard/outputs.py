@@ -35,8 +35,12 @@ def draw_outputs(job: VideoJob, base: str) -> None:
 
 
 def _videos_first(job: VideoJob) -> list[tuple[int, OutputFile]]:
-    numbered = list(enumerate(job.output_files))
-    return sorted(numbered, key=lambda pair: (pair[1].kind != "video", pair[1].kind, pair[0]))
+    def rank(pair: tuple[int, OutputFile]) -> tuple[int, int]:
+        number, output = pair
+        suffix = PurePosixPath(output.path).suffix.lower()
+        return 0 if suffix in _PLAYED else 1 if suffix in _SHOWN else 2, number
+
+    return sorted(enumerate(job.output_files), key=rank)
 
 
 def _draw(job: VideoJob, number: int, output: OutputFile, base: str) -> None:

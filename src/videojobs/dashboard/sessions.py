@@ -16,7 +16,7 @@ from videojobs.access import Caller
 from videojobs.errors import AuthenticationError
 
 IDLE_SECONDS = 12 * 3600
-"""A session that nobody used for so long has ended."""
+"""A session by which no page was opened for so long opens none any more. Open pages go on."""
 LONGEST_SECONDS = 7 * 24 * 3600
 """And one that is so old, whoever used it."""
 RENEW_SECONDS = 60
@@ -26,12 +26,15 @@ _MOST = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a sign-in gave."""
+    """What a sign-in gave: who it is, with a token that was verified."""
 
-    access_token: str = field(repr=False)
-    expires_at: float
-    """Seconds since 1970."""
+    caller: Caller
     refresh_token: str | None = field(default=None, repr=False)
+
+    @property
+    def seconds_left(self) -> float:
+        """For how long the token is good."""
+        return self.caller.expires_at.timestamp() - time.time()
 
 
 Renew = Callable[[Grant], Awaitable[Grant]]
@@ -41,8 +44,7 @@ Renew = Callable[[Grant], Awaitable[Grant]]
 class Session:
     """One signed-in browser."""
 
-    def __init__(self, caller: Caller, grant: Grant, renew: Renew) -> None:
-        self.caller = caller
+    def __init__(self, grant: Grant, renew: Renew) -> None:
         self.begun_at = self.used_at = time.time()
         self.has_ended = False
         self._grant = grant
@@ -53,6 +55,11 @@ class Session:
     def __repr__(self) -> str:
         return f"Session(user_id={self.caller.user_id})"
 
+    @property
+    def caller(self) -> Caller:
+        """Who is signed in, as the latest token tells."""
+        return self._grant.caller
+
     async def token(self) -> str:
         """An access token that is good for a while yet.
 
@@ -60,22 +67,26 @@ class Session:
             AuthenticationError: The session has ended, or Supabase Auth will not renew it.
         """
         async with self._lock:
-            if self.has_ended:
-                raise AuthenticationError("you are signed out; sign in again")
-            if self._grant.expires_at - time.time() < RENEW_SECONDS:
+            if self.has_ended or self._is_too_old:
+                self.end()
+                raise AuthenticationError("You are signed out. Sign in again.")
+            if self._grant.seconds_left < RENEW_SECONDS:
                 try:
                     self._grant = await self._renew(self._grant)
                 except AuthenticationError:
                     self.end()
                     raise
-            return self._grant.access_token
+            return self._grant.caller.token
 
     @property
     def is_over(self) -> bool:
         """Whether it has ended, by itself or by a sign-out."""
-        now = time.time()
-        too_old = now - self.begun_at > LONGEST_SECONDS or now - self.used_at > IDLE_SECONDS
-        return self.has_ended or too_old
+        is_idle = time.time() - self.used_at > IDLE_SECONDS
+        return self.has_ended or self._is_too_old or is_idle
+
+    @property
+    def _is_too_old(self) -> bool:
+        return time.time() - self.begun_at > LONGEST_SECONDS
 
     def when_ended(self, tell: Callable[[], None]) -> Callable[[], None]:
         """Have *tell* called at the end; the answer takes the wish back."""

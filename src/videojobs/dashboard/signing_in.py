@@ -56,7 +56,7 @@ class PasswordSignIn:
             self._failures.setdefault(peer, []).append(time.monotonic())
             raise
         self._failures.pop(peer, None)
-        return Session(await self._verifier.verify(grant.access_token), grant, self._renewed)
+        return Session(grant, self._renewed)
 
     async def _renewed(self, grant: Grant) -> Grant:
         return await self._granted(lambda auth: auth.refresh_session(grant.refresh_token), _OVER)
@@ -81,8 +81,7 @@ class PasswordSignIn:
             raise AuthenticationError(refused) from error
         if session is None:
             raise AuthenticationError(refused)
-        caller = await self._verifier.verify(session.access_token)
-        return Grant(caller.token, caller.expires_at.timestamp(), session.refresh_token)
+        return Grant(await self._verifier.verify(session.access_token), session.refresh_token)
 
     async def _answer(
         self, ask: Callable[[AsyncGoTrueClient], Awaitable[AuthResponse]]

@@ -11,6 +11,7 @@ from nicegui import ui
 from videojobs.access import Caller
 from videojobs.async_manager import AsyncVideoJobManager
 from videojobs.dashboard.feed import Batch
+from videojobs.dashboard.sessions import Session
 from videojobs.errors import AuthenticationError, VideoJobsError
 
 T = TypeVar("T")
@@ -20,18 +21,35 @@ T = TypeVar("T")
 class Viewer:
     """The signed-in user before one open page."""
 
-    caller: Caller
-    jobs: AsyncVideoJobManager
-    """With the user's own rights."""
-    service: AsyncVideoJobManager | None
-    """For administrators: what only a service may read, such as the workers."""
+    session: Session
+    manager: AsyncVideoJobManager
+    """A service's; pages use `jobs`, and `service` where there is no other way."""
     base: str
     """Where the dashboard is mounted."""
 
     @property
+    def jobs(self) -> AsyncVideoJobManager:
+        """With the user's own rights."""
+        return self.manager.as_user(self.session.token)
+
+    @property
+    def caller(self) -> Caller:
+        """Who it is."""
+        return self.session.caller
+
+    @property
     def is_admin(self) -> bool:
         """Whether they see the jobs of everybody."""
-        return self.caller.is_admin
+        return self.session.caller.is_admin
+
+    async def service(self) -> AsyncVideoJobManager | None:
+        """For administrators: what only a service may read, such as the workers.
+
+        Raises:
+            AuthenticationError: They are signed out.
+        """
+        await self.session.token()
+        return self.manager if self.session.caller.is_admin else None
 
 
 class View(Protocol):

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from nicegui import ui
 
+from videojobs.async_manager import AsyncVideoJobManager
 from videojobs.dashboard import assets
 from videojobs.dashboard.actions import confirm
 from videojobs.dashboard.empty import draw_no_workers
 from videojobs.dashboard.feed import Batch, Soon
 from videojobs.dashboard.parts import Moment, box, button, link, text
+from videojobs.dashboard.rows import title_of
 from videojobs.dashboard.viewing import Viewer, say, tried
+from videojobs.models import JobStatus
 from videojobs.reports import WorkerInfo
+from videojobs.requests import JobFilter
 
 _READ_SECONDS = 2.0
 _LOOK_SECONDS = 10.0
@@ -36,12 +42,6 @@ class WorkersPage:
 
     async def load(self) -> None:
         """Draw them, for those who may see them."""
-        if self._viewer.service is None:
-            with self._body, box("vj-panel vj-empty"):
-                assets.icon("worker", "large")
-                text("For administrators", "", "h2")
-                text("Workers run the jobs of everybody, so only administrators see them.", "", "p")
-            return
         await tried(self._read())
 
     async def changed(self, batch: Batch) -> None:
@@ -55,26 +55,36 @@ class WorkersPage:
         self._timer.cancel()
 
     async def _read(self) -> None:
-        if self._viewer.service is None:
+        service = await self._viewer.service()
+        if service is None:
+            self._draw_refusal()
             return
-        workers = await self._viewer.service.list_workers()
+        workers = await service.list_workers()
+        names = await _names(service) if any(worker.running for worker in workers) else {}
         now = datetime.now(UTC)
         workers.sort(key=lambda one: (not _is_alive(one, now), -len(one.running), one.worker_id))
         seen = [(one, _is_alive(one, now)) for one in workers]
-        if seen != self._seen and not self._body.is_deleted:
-            self._seen = seen
-            self._draw(seen)
+        if (seen, names) != self._seen and not self._body.is_deleted:
+            self._seen = (seen, names)
+            self._draw(seen, names)
 
-    def _draw(self, seen: list[tuple[WorkerInfo, bool]]) -> None:
+    def _draw_refusal(self) -> None:
+        self._body.clear()
+        with self._body, box("vj-panel vj-empty"):
+            assets.icon("worker", "large")
+            text("For administrators", "", "h2")
+            text("Workers run the jobs of everybody, so only administrators see them.", "", "p")
+
+    def _draw(self, seen: list[tuple[WorkerInfo, bool]], names: Mapping[UUID, str]) -> None:
         self._body.clear()
         with self._body:
             if not seen:
                 with box("vj-panel vj-empty"):
                     draw_no_workers()
             for worker, is_alive in seen:
-                self._draw_one(worker, is_alive)
+                self._draw_one(worker, is_alive, names)
 
-    def _draw_one(self, worker: WorkerInfo, is_alive: bool) -> None:
+    def _draw_one(self, worker: WorkerInfo, is_alive: bool, names: Mapping[UUID, str]) -> None:
         facts = worker.facts
         with box(
             f"vj-panel vj-worker {'' if is_alive else 'gone'}",
@@ -102,31 +112,38 @@ class WorkersPage:
                     most = f" of {concurrency}" if concurrency else ""
                     text(f"{len(worker.running)}{most}", "", "dd")
             if worker.running:
-                self._draw_running(worker)
+                self._draw_running(worker, names)
 
-    def _draw_running(self, worker: WorkerInfo) -> None:
+    def _draw_running(self, worker: WorkerInfo, names: Mapping[UUID, str]) -> None:
         with box("vj-leases", "ul"):
             for running in worker.running:
                 with box("", "li"):
-                    link(str(running.job_id), f"{self._viewer.base}/jobs/{running.job_id}", "mono")
+                    name = names.get(running.job_id, str(running.job_id))
+                    link(name, f"{self._viewer.base}/jobs/{running.job_id}")
                     with box("vj-under"):
                         text("for ")
                         Moment(running.claimed_at.isoformat(), "since")
-                        text(", lease ends ")
+                        text("· lease ends ")
                         Moment(running.expires_at.isoformat())
 
     async def _drain(self, worker_id: str) -> None:
-        service = self._viewer.service
-        if service is None or not await confirm(
+        if not await confirm(
             f"Drain {worker_id}?",
             "It finishes what it runs, claims nothing more, and ends. Start another one in its place.",
             "Drain it",
             is_grave=False,
         ):
             return
-        if await tried(service.drain_worker(worker_id)):
+        service = await tried(self._viewer.service())
+        if service is not None and await tried(service.drain_worker(worker_id)):
             say(f"{worker_id} finishes what it runs and ends")
         self._soon.ask()
+
+
+async def _names(service: AsyncVideoJobManager) -> dict[UUID, str]:
+    """What the running jobs are called."""
+    running = await service.list_jobs(JobFilter(status=(JobStatus.PROCESSING,)), limit=500)
+    return {job.id: title_of(job) for job in running}
 
 
 def _is_alive(worker: WorkerInfo, now: datetime) -> bool:
