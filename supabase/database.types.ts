@@ -84,7 +84,12 @@ isOneToOne: false
                 }
           }
           Functions: {
-            "archive_video_jobs":
+            "add_video_job_webhook":
+{ Args: { "address": string,"events": (string)[],"id": string,"is_enabled"?: boolean,"kind": string,"pipeline"?: string,"secret": string,"tenant_id"?: string,"url": string }; Returns: {
+              "endpoint_id": string
+            }[]
+                           },
+"archive_video_jobs":
 { Args: { "older_than_seconds"?: number,"row_limit"?: number,"statuses"?: (string)[] }; Returns: {
               "archived_id": string
             }[]
@@ -151,6 +156,11 @@ isOneToOne: false
 "check_video_jobs":
 { Args: Record<PropertyKey, never>; Returns: {
               "expired_leases": number,"is_service": boolean,"leases_without_job": number,"processing": number,"processing_without_lease": number,"queued": number,"schema_version": number,"server_time": string,"server_version": string
+            }[]
+                           },
+"claim_video_job_webhooks":
+{ Args: { "busy"?: (string)[],"lease_seconds"?: number,"max_attempts"?: number,"per_endpoint"?: number,"row_limit"?: number }; Returns: {
+              "address": string,"attempts": number,"claim": string,"endpoint_id": string,"event": string,"id": string,"kind": string,"payload": Json,"secret": string,"url": string
             }[]
                            },
 "claim_video_jobs":
@@ -408,6 +418,16 @@ isOneToOne: false
               "is_served": boolean,"oldest_due_seconds": number,"pipeline": string,"queue": string
             }[]
                            },
+"list_video_job_webhook_deliveries":
+{ Args: { "endpoint_id"?: string,"row_limit"?: number,"state"?: string }; Returns: {
+              "attempts": number,"created_at": string,"ended_at": string,"endpoint_id": string,"event": string,"id": string,"job_id": string,"last_error": string,"last_status": number,"next_try_at": string,"state": string
+            }[]
+                           },
+"list_video_job_webhooks":
+{ Args: Record<PropertyKey, never>; Returns: {
+              "address": string,"created_at": string,"dead": number,"events": (string)[],"id": string,"is_enabled": boolean,"kind": string,"pending": number,"pipeline": string,"tenant_id": string
+            }[]
+                           },
 "list_video_job_workers":
 { Args: Record<PropertyKey, never>; Returns: {
               "drain_requested_at": string,"facts": Json,"running": Json,"seen_at": string,"started_at": string,"worker_id": string
@@ -502,6 +522,11 @@ isOneToOne: false
               "job": Json,"verdict": Database["public"]['Enums']["video_job_verdict"]
             }[]
                            },
+"remove_video_job_webhook":
+{ Args: { "id": string }; Returns: {
+              "removed": boolean
+            }[]
+                           },
 "remove_video_job_worker":
 { Args: { "worker": string }; Returns: {
               "removed": boolean
@@ -561,6 +586,11 @@ isOneToOne: false
         isOneToOne: false
         isSetofReturn: true
       } },
+"send_video_job_webhook":
+{ Args: { "delivery_id"?: string,"endpoint_id"?: string }; Returns: {
+              "id": string
+            }[]
+                           },
 "set_video_job_limit":
 { Args: { "key"?: string,"kind"?: string,"max_running"?: number }; Returns: {
               "limit_key": string,"limit_kind": string,"limit_max_running": number,"running": number
@@ -569,6 +599,11 @@ isOneToOne: false
 "set_video_job_queue":
 { Args: { "is_fair": boolean,"queue": string }; Returns: {
               "queue_is_fair": boolean,"queue_name": string
+            }[]
+                           },
+"settle_video_job_webhook":
+{ Args: { "claim": string,"error"?: string,"id": string,"is_delivered": boolean,"is_gone"?: boolean,"max_attempts"?: number,"retry_after_seconds"?: number,"status"?: number }; Returns: {
+              "state": string
             }[]
                            },
 "settle_video_jobs":

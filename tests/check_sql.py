@@ -33,6 +33,16 @@ _HEADER = """\
 _UNKNOWABLE = "determine volatility of used dynamic SQL"
 
 # Trigger functions are checked once for each trigger, which says what their rows look like.
+# What waits for Supabase Realtime is checked as where it is.
+_REALTIME = """
+create schema realtime;
+create table realtime.messages (id bigint primary key, topic text, extension text);
+create function realtime.topic() returns text language sql as $$ select ''::text $$;
+create function realtime.send(payload jsonb, event text, topic text, private boolean default true)
+returns void language sql as $$ select null $$;
+select videojobs.enable_realtime();
+"""
+
 _PLPGSQL_CHECK = """
 select
   p.oid::regprocedure::text || coalesce(' on ' || t.tgrelid::regclass::text, '') as function,
@@ -58,7 +68,9 @@ def plpgsql_findings(url: str) -> list[str]:
             raise PartMissingError(
                 f"plpgsql_check is not installed for PostgreSQL 15 ({error}): run `make parts`"
             ) from None
+        connection.execute(_REALTIME)
         rows = connection.execute(_PLPGSQL_CHECK).fetchall()
+        connection.rollback()
         connection.rollback()
     return [
         f"{function}, line {line}: {level}: {' '.join(filter(None, told))}"

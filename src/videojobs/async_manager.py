@@ -495,6 +495,10 @@ class AsyncVideoJobManager(AsyncOperations):
         """
         return self._transport.announcements(Channel.CHANGES, Channel.QUEUE)
 
+    def listen_for_webhooks(self) -> AbstractAsyncContextManager[AsyncAnnouncements]:
+        """A context whose ``hear(seconds)`` returns when webhooks have something to send."""
+        return self._transport.announcements(Channel.WEBHOOKS)
+
     async def heartbeat(
         self,
         beats: Sequence[Beat],

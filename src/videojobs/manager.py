@@ -487,6 +487,10 @@ class VideoJobManager(Operations):
         """
         return self._transport.announcements(Channel.CHANGES, Channel.QUEUE)
 
+    def listen_for_webhooks(self) -> AbstractContextManager[Announcements]:
+        """A context whose ``hear(seconds)`` returns when webhooks have something to send."""
+        return self._transport.announcements(Channel.WEBHOOKS)
+
     def heartbeat(
         self,
         beats: Sequence[Beat],

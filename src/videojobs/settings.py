@@ -130,6 +130,9 @@ class Settings:
     web: WebSettings = WebSettings()
     """What the REST API takes from whom."""
 
+    webhooks_to_loopback: bool = False
+    """For development: webhooks may lead to this machine, and over http."""
+
     postgrest: Path | None = None
     """The PostgREST program for the local stack; else the one that is found."""
 
@@ -159,6 +162,7 @@ class Settings:
             "source_policy": _source_policy(environ),
             "fetch_limits": _fetch_limits(environ),
             "web": _web(environ),
+            "webhooks_to_loopback": _yes_or_no(environ, "VIDEOJOBS_WEBHOOKS_TO_LOOPBACK"),
             "postgrest": _path(environ, "VIDEOJOBS_POSTGREST"),
         }
         return cls(**{name: value for name, value in given.items() if value is not None})  # pyright: ignore[reportArgumentType] # each value was read for its name
@@ -210,6 +214,9 @@ def _web(environ: Mapping[str, str]) -> WebSettings:
         "idle_seconds": _number(environ, "VIDEOJOBS_WEB_IDLE_SECONDS"),
         "requests_per_minute": _count(
             environ, "VIDEOJOBS_WEB_REQUESTS_PER_MINUTE", "requests, or 0 for any number", least=0
+        ),
+        "streams_per_user": _count(
+            environ, "VIDEOJOBS_WEB_STREAMS_PER_USER", "streams, or 0 for any number", least=0
         ),
         "cors_origins": _list(environ, "VIDEOJOBS_WEB_CORS_ORIGINS"),
         "allowed_hosts": _list(environ, "VIDEOJOBS_WEB_ALLOWED_HOSTS"),

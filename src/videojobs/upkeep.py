@@ -11,6 +11,16 @@ from uuid import UUID
 from videojobs import arguments, calls, flows
 from videojobs.calls import Call
 from videojobs.flows import Flow
+from videojobs.identity import new_id
+from videojobs.messages import (
+    DeliveryState,
+    NewWebhook,
+    Webhook,
+    WebhookDelivery,
+    WebhookEvent,
+    WebhookWish,
+    webhook_wish,
+)
 from videojobs.models import FINAL_STATUSES, JobStatus
 from videojobs.reports import (
     Finding,
@@ -28,6 +38,13 @@ T = TypeVar("T")
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _check_service(wish: WebhookWish) -> None:
+    if wish.kind == "apprise":
+        from videojobs.webhooks import check_notifiable  # heavy, and rarely needed
+
+        check_notifiable(wish.url)
 
 
 class Operations(ABC):
@@ -149,6 +166,78 @@ class Operations(ABC):
         """
         return self._run(flows.examine(_now, deep=deep))
 
+    def add_webhook(
+        self,
+        url: str,
+        *,
+        events: Sequence[WebhookEvent | str] = tuple(WebhookEvent),
+        tenant_id: UUID | str | None = None,
+        pipeline: str | None = None,
+        secret: str | None = None,
+    ) -> NewWebhook:
+        """From now on, the address is told when jobs end; the answer has the secret, this once.
+
+        Messages are written with what they tell of, and sent by `videojobs.webhook_sender`: in
+        ``videojobs serve``, ``videojobs worker`` or ``videojobs webhooks send``. Each comes at
+        least once, in the order of its job's, and is tried ten times over two and a half days.
+
+        Args:
+            url: ``https://…``, which gets signed JSON (Standard Webhooks); or an address of
+                Apprise, such as ``mailto://…`` or ``slack://…``, which gets a short text.
+            events: Of what to tell; all if not given.
+            tenant_id: Only of this user's or team's jobs.
+            pipeline: Only of jobs of this pipeline.
+            secret: One of your own, ``whsec_…``; a new one if not given.
+
+        Raises:
+            SupabaseValidationError: Something is not allowed. It repeats no secret.
+        """
+        wish = webhook_wish(
+            url, events=events, tenant_id=tenant_id, pipeline=pipeline, secret=secret
+        )
+        _check_service(wish)
+        return self.perform(calls.add_webhook(wish, new_id()))
+
+    def list_webhooks(self) -> list[Webhook]:
+        """Who is told, and how many messages wait or were given up; no secret is among it."""
+        return self.perform(calls.list_webhooks())
+
+    def remove_webhook(self, webhook_id: UUID | str) -> bool:
+        """The address is told nothing more, and its log is gone; says whether it was there."""
+        return self.perform(calls.remove_webhook(webhook_id))
+
+    def list_webhook_deliveries(
+        self,
+        webhook_id: UUID | str | None = None,
+        *,
+        state: DeliveryState | str | None = None,
+        limit: int = 100,
+    ) -> list[WebhookDelivery]:
+        """The latest messages and what became of them, newest first. A month of them is kept.
+
+        Args:
+            webhook_id: Only this endpoint's.
+            state: Only ``pending``, ``delivered`` or ``dead`` ones.
+            limit: 1 to 500.
+        """
+        return self.perform(calls.list_deliveries(webhook_id, state, limit))
+
+    def test_webhook(self, webhook_id: UUID | str) -> UUID:
+        """A message that tells of no job waits to be sent there; its id.
+
+        Raises:
+            SupabaseValidationError: There is no such endpoint.
+        """
+        return self.perform(calls.test_webhook(webhook_id))
+
+    def resend_webhook(self, delivery_id: UUID | str) -> UUID:
+        """The message is sent once more, with all its attempts, as if it were new.
+
+        Raises:
+            SupabaseValidationError: There is no such message.
+        """
+        return self.perform(calls.resend_webhook(delivery_id))
+
 
 class AsyncOperations(ABC):
     """The operators' half of `AsyncVideoJobManager`. All of it needs service rights."""
@@ -268,3 +357,75 @@ class AsyncOperations(ABC):
             deep: Also compare the statistics with a count of all jobs, which takes its time.
         """
         return await self._run(flows.examine(_now, deep=deep))
+
+    async def add_webhook(
+        self,
+        url: str,
+        *,
+        events: Sequence[WebhookEvent | str] = tuple(WebhookEvent),
+        tenant_id: UUID | str | None = None,
+        pipeline: str | None = None,
+        secret: str | None = None,
+    ) -> NewWebhook:
+        """From now on, the address is told when jobs end; the answer has the secret, this once.
+
+        Messages are written with what they tell of, and sent by `videojobs.webhook_sender`: in
+        ``videojobs serve``, ``videojobs worker`` or ``videojobs webhooks send``. Each comes at
+        least once, in the order of its job's, and is tried ten times over two and a half days.
+
+        Args:
+            url: ``https://…``, which gets signed JSON (Standard Webhooks); or an address of
+                Apprise, such as ``mailto://…`` or ``slack://…``, which gets a short text.
+            events: Of what to tell; all if not given.
+            tenant_id: Only of this user's or team's jobs.
+            pipeline: Only of jobs of this pipeline.
+            secret: One of your own, ``whsec_…``; a new one if not given.
+
+        Raises:
+            SupabaseValidationError: Something is not allowed. It repeats no secret.
+        """
+        wish = webhook_wish(
+            url, events=events, tenant_id=tenant_id, pipeline=pipeline, secret=secret
+        )
+        _check_service(wish)
+        return await self.perform(calls.add_webhook(wish, new_id()))
+
+    async def list_webhooks(self) -> list[Webhook]:
+        """Who is told, and how many messages wait or were given up; no secret is among it."""
+        return await self.perform(calls.list_webhooks())
+
+    async def remove_webhook(self, webhook_id: UUID | str) -> bool:
+        """The address is told nothing more, and its log is gone; says whether it was there."""
+        return await self.perform(calls.remove_webhook(webhook_id))
+
+    async def list_webhook_deliveries(
+        self,
+        webhook_id: UUID | str | None = None,
+        *,
+        state: DeliveryState | str | None = None,
+        limit: int = 100,
+    ) -> list[WebhookDelivery]:
+        """The latest messages and what became of them, newest first. A month of them is kept.
+
+        Args:
+            webhook_id: Only this endpoint's.
+            state: Only ``pending``, ``delivered`` or ``dead`` ones.
+            limit: 1 to 500.
+        """
+        return await self.perform(calls.list_deliveries(webhook_id, state, limit))
+
+    async def test_webhook(self, webhook_id: UUID | str) -> UUID:
+        """A message that tells of no job waits to be sent there; its id.
+
+        Raises:
+            SupabaseValidationError: There is no such endpoint.
+        """
+        return await self.perform(calls.test_webhook(webhook_id))
+
+    async def resend_webhook(self, delivery_id: UUID | str) -> UUID:
+        """The message is sent once more, with all its attempts, as if it were new.
+
+        Raises:
+            SupabaseValidationError: There is no such message.
+        """
+        return await self.perform(calls.resend_webhook(delivery_id))

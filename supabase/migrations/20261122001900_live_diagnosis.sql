@@ -1,4 +1,4 @@
--- What the doctor knows of the tables and functions of live changes.
+-- What the doctor knows of the tables and functions of live changes and webhooks.
 
 -- Indexes that are missing, not what they were, or invalid; one that is being built right now is not.
 create or replace function videojobs.index_faults() returns jsonb
@@ -51,6 +51,14 @@ as $$
       ('videojobs.tallies', 'tallies_of_team', 'btree (team_id) WHERE ((team_id IS NOT NULL) AND (day IS NULL) AND (bucket IS NULL))'),
       ('videojobs.transitions', 'transitions_pkey', 'UNIQUE btree (from_status, event)'),
       ('videojobs.turns', 'turns_pkey', 'UNIQUE btree (queue, priority)'),
+      ('videojobs.webhook_deliveries', 'webhook_deliveries_by_age', 'btree (seq)'),
+      ('videojobs.webhook_deliveries', 'webhook_deliveries_due',
+        'btree (endpoint_id, next_try_at) WHERE (state = ''pending''::text)'),
+      ('videojobs.webhook_deliveries', 'webhook_deliveries_in_order',
+        'btree (endpoint_id, job_id, seq) WHERE (state = ''pending''::text)'),
+      ('videojobs.webhook_deliveries', 'webhook_deliveries_of_endpoint', 'btree (endpoint_id, seq DESC)'),
+      ('videojobs.webhook_deliveries', 'webhook_deliveries_pkey', 'UNIQUE btree (id)'),
+      ('videojobs.webhook_endpoints', 'webhook_endpoints_pkey', 'UNIQUE btree (id)'),
       ('videojobs.workers', 'workers_pkey', 'UNIQUE btree (worker_id)')
   ), stored as materialized (
     select
@@ -132,20 +140,22 @@ as $$
       'function ' || p.oid::regprocedure::text, '', coalesce(p.proacl, acldefault('f', p.proowner)),
       case when p.proname in (
         'bulk_update_video_jobs', 'cancel_video_job', 'clear_video_jobs', 'create_video_jobs', 'delete_video_job',
-        'get_video_job', 'get_video_job_sight', 'get_video_job_stats', 'list_video_job_events', 'list_video_jobs',
+        'get_video_job', 'get_video_job_place', 'get_video_job_sight', 'get_video_job_stats', 'list_video_job_events', 'list_video_jobs',
         'retry_video_job', 'archived_job', 'are_readable_settings', 'are_seconds_within_a_week', 'are_short_texts', 'cancel_job',
         'change_job', 'check_owners', 'condition', 'delete_job', 'delete_jobs', 'is_admin', 'is_service',
-        'job_of_wish', 'may_change', 'my_admin_team_ids', 'my_team_ids', 'find_jobs', 'retry_job', 'tallied',
+        'job_of_wish', 'job_place', 'may_change', 'my_admin_team_ids', 'my_team_ids', 'my_topics', 'find_jobs', 'retry_job', 'tallied',
         'uuid7'
       ) then array['EXECUTE'] end
     from pg_catalog.pg_proc p
     where p.pronamespace = 'videojobs'::regnamespace
       or (p.pronamespace = 'public'::regnamespace and p.proname in (
+        'add_video_job_webhook', 'claim_video_job_webhooks', 'list_video_job_webhook_deliveries',
+        'list_video_job_webhooks', 'remove_video_job_webhook', 'send_video_job_webhook', 'settle_video_job_webhook',
         'archive_video_jobs', 'bulk_update_video_jobs', 'cancel_video_job', 'check_video_jobs', 'claim_video_jobs',
         'clear_video_jobs', 'complete_video_job', 'configure_video_jobs', 'confirm_video_job_cancel',
         'create_video_jobs', 'delete_video_job', 'diagnose_video_jobs', 'drain_video_job_worker', 'fail_video_job',
-        'find_stuck_video_jobs', 'get_video_job', 'get_video_job_sight', 'get_video_job_stats', 'heartbeat_video_jobs',
-        'list_video_job_events', 'list_video_job_teams', 'list_video_job_workers', 'list_video_jobs', 'log_video_job', 'maintain_video_jobs',
+        'find_stuck_video_jobs', 'get_video_job', 'get_video_job_place', 'get_video_job_sight', 'get_video_job_stats', 'heartbeat_video_jobs',
+        'list_video_job_events', 'list_video_job_teams', 'list_video_job_waits', 'list_video_job_workers', 'list_video_jobs', 'log_video_job', 'maintain_video_jobs',
         'probe_video_job_rows', 'read_video_job_changes', 'reconcile_video_job_stats', 'recover_video_jobs', 'release_video_job',
         'remove_video_job_worker', 'retry_video_job', 'set_video_job_limit', 'set_video_job_queue',
         'settle_video_jobs', 'start_video_job', 'update_video_job_status'

@@ -146,6 +146,8 @@ def test_our_tool_goes_on_where_the_cli_stopped(new_database, supabase, version)
         "segments",
         "places_and_waits",
         "live",
+        "webhooks",
+        "realtime",
         "live_diagnosis",
         "ladders_of_segments",
     ]

@@ -92,6 +92,13 @@ probe_video_job_rows       personal  denied  denied     denied       denied     
 get_video_job_sight        personal  denied  allowed    allowed      allowed      allowed      allowed      allowed      allowed
 read_video_job_changes     personal  denied  denied     denied       denied       denied       denied       denied       allowed
 list_video_job_teams       personal  denied  denied     denied       denied       denied       denied       denied       allowed
+list_video_job_webhooks          personal  denied  denied     denied       denied       denied       denied       denied       empty
+add_video_job_webhook            personal  denied  denied     denied       denied       denied       denied       denied       allowed
+remove_video_job_webhook         personal  denied  denied     denied       denied       denied       denied       denied       allowed
+list_video_job_webhook_deliveries personal  denied  denied     denied       denied       denied       denied       denied       empty
+send_video_job_webhook           personal  denied  denied     denied       denied       denied       denied       denied       empty
+claim_video_job_webhooks         personal  denied  denied     denied       denied       denied       denied       denied       empty
+settle_video_job_webhook         personal  denied  denied     denied       denied       denied       denied       denied       allowed
 get_archived_job           personal  denied  allowed    empty        empty        empty        allowed      empty        allowed
 get_archived_job           team      denied  allowed    empty        allowed      allowed      allowed      empty        allowed
 list_events_of_archived    personal  denied  allowed    empty        empty        empty        allowed      empty        allowed
@@ -340,6 +347,21 @@ def call_of(operation: str, job: Json) -> tuple[str, Json]:
         "get_video_job_sight": {},
         "read_video_job_changes": {},
         "list_video_job_teams": {"user_ids": []},
+        "list_video_job_webhooks": {},
+        "add_video_job_webhook": {
+            "id": key,
+            "kind": "standard",
+            "url": "https://example.com/",
+            "address": "https://example.com",
+            "secret": "whsec_x",
+            "events": ["job.failed"],
+            "is_enabled": False,
+        },
+        "remove_video_job_webhook": {"id": key},
+        "list_video_job_webhook_deliveries": {},
+        "send_video_job_webhook": {"endpoint_id": key},
+        "claim_video_job_webhooks": {},
+        "settle_video_job_webhook": {"id": key, "claim": key, "is_delivered": True},
         "get_archived_job": this,
         "list_events_of_archived": this,
         "list_archived_jobs": mark,
@@ -875,15 +897,18 @@ CALLABLE = {
         videojobs.may_change
         videojobs.my_admin_team_ids
         videojobs.my_team_ids
+        videojobs.my_topics
         videojobs.retry_job
         videojobs.tallied
         videojobs.uuid7
     """,
     "service_role": """
+        public.add_video_job_webhook
         public.archive_video_jobs
         public.bulk_update_video_jobs
         public.cancel_video_job
         public.check_video_jobs
+        public.claim_video_job_webhooks
         public.claim_video_jobs
         public.clear_video_jobs
         public.complete_video_job
@@ -903,6 +928,8 @@ CALLABLE = {
         public.list_video_job_events
         public.list_video_job_teams
         public.list_video_job_waits
+        public.list_video_job_webhook_deliveries
+        public.list_video_job_webhooks
         public.list_video_job_workers
         public.list_video_jobs
         public.log_video_job
@@ -912,10 +939,13 @@ CALLABLE = {
         public.reconcile_video_job_stats
         public.recover_video_jobs
         public.release_video_job
+        public.remove_video_job_webhook
         public.remove_video_job_worker
         public.retry_video_job
+        public.send_video_job_webhook
         public.set_video_job_limit
         public.set_video_job_queue
+        public.settle_video_job_webhook
         public.settle_video_jobs
         public.start_video_job
         public.update_video_job_status
@@ -959,6 +989,7 @@ CALLABLE = {
         videojobs.may_see
         videojobs.my_admin_team_ids
         videojobs.my_team_ids
+        videojobs.my_topics
         videojobs.queued_pipelines
         videojobs.reconcile_stats
         videojobs.refuse_transition
@@ -972,6 +1003,7 @@ CALLABLE = {
         videojobs.tallied
         videojobs.teams_of
         videojobs.tenants_in_turn
+        videojobs.tidy_webhooks
         videojobs.uuid7
         videojobs.waiting
     """,
@@ -1004,6 +1036,8 @@ videojobs.transitions              -     -              select
 videojobs.turns                    -     -              select,insert,update,delete
 videojobs.video_job_events_MONTH   -     -              -
 videojobs.video_job_events_other   -     -              -
+videojobs.webhook_deliveries       -     -              select,insert,update,delete
+videojobs.webhook_endpoints        -     -              select,insert,update,delete
 videojobs.workers                  -     -              select,insert,update,delete
 """
 

@@ -27,6 +27,7 @@ from videojobs import (
     calls,
 )
 from videojobs.calls import Call
+from videojobs.messages import ClaimedDelivery
 from videojobs.requests import NewVideoJobFields
 from videojobs.retries import Failure, Sent
 from videojobs.transports.postgres import AsyncPostgresTransport, PostgresTransport
@@ -107,6 +108,7 @@ def test_what_waits_is_awaited():
         "from_url",
         "iter_jobs",
         "listen_for_changes",
+        "listen_for_webhooks",
         "listen_for_work",
         "watch_job",
     }
@@ -177,6 +179,16 @@ OPERATIONS: list[Callable[[VideoJobManager, Lease], Any]] = [
     lambda m, lease: m.perform(calls.read_changes(None)),
     lambda m, lease: m.perform(calls.get_sight()),
     lambda m, lease: m.perform(calls.list_teams([ADA])),
+    lambda m, lease: m.add_webhook("https://example.com/"),
+    lambda m, lease: m.list_webhooks(),
+    lambda m, lease: m.remove_webhook(ADA),
+    lambda m, lease: m.list_webhook_deliveries(),
+    lambda m, lease: m.test_webhook(ADA),
+    lambda m, lease: m.resend_webhook(ADA),
+    lambda m, lease: m.perform(calls.claim_deliveries(1, per_endpoint=1, busy=[], lease_seconds=1)),
+    lambda m, lease: m.perform(
+        calls.settle_delivery(ClaimedDelivery.model_construct(id=ADA, claim=ADA), is_delivered=True)
+    ),
     lambda m, lease: m.list_workers(),
     lambda m, lease: m.list_queue_waits(),
     lambda m, lease: m.drain_worker("w"),

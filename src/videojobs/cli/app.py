@@ -9,7 +9,7 @@ import typer
 from rich.logging import RichHandler
 
 from videojobs import errors
-from videojobs.cli import dashboard, database, demo, jobs, local, queues, serving, work
+from videojobs.cli import dashboard, database, demo, jobs, local, queues, serving, webhooks, work
 from videojobs.cli.printing import complaints
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(local.app, name="local")
+app.add_typer(webhooks.app, name="webhooks")
 app.command("demo")(demo.demo)
 app.command("dashboard")(dashboard.dashboard)
 app.command("worker")(work.worker)

@@ -13,6 +13,7 @@ import typer
 from videojobs.async_manager import AsyncVideoJobManager
 from videojobs.cli.options import DatabaseUrl, settings_for
 from videojobs.cli.printing import complaints
+from videojobs.cli.sending import SendsWebhooks, sending
 from videojobs.connecting import open_async_transport
 from videojobs.local import LocalStack
 from videojobs.requests import refuse
@@ -37,6 +38,7 @@ def serve(
     data_dir: Annotated[
         Path, typer.Option(help="Keeps the embedded stack's data for the next start.")
     ] = Path(".videojobs"),
+    webhooks: SendsWebhooks = True,
     database_url: DatabaseUrl = None,
 ) -> None:
     """Serve the REST API, until Ctrl-C. Without a configured database, on an embedded one."""
@@ -46,9 +48,9 @@ def serve(
     is_configured = settings.supabase_url is not None or settings.database_url is not None
     if local or not is_configured:
         with LocalStack.start(data_dir) as stack:
-            _run(*_on_stack(stack, settings, host), host=host, port=port)
+            _run(*_on_stack(stack, settings, host), host=host, port=port, webhooks=webhooks)
     else:
-        _run(settings, None, host=host, port=port)
+        _run(settings, None, host=host, port=port, webhooks=webhooks)
 
 
 def _on_stack(stack: LocalStack, settings: Settings, host: str) -> tuple[Settings, SignIn | None]:
@@ -89,20 +91,23 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _run(settings: Settings, sign_in: SignIn | None, *, host: str, port: int) -> None:
+def _run(
+    settings: Settings, sign_in: SignIn | None, *, host: str, port: int, webhooks: bool
+) -> None:
     app = _application(settings, sign_in)
     import uvicorn
 
     complaints.print(f"serving at http://{host}:{port}, with its description at /docs", style="dim")
-    uvicorn.run(
-        app,
-        host=host,
-        port=port,
-        log_config=None,  # ours is set up already
-        access_log=False,  # the API tells of each request itself
-        server_header=False,
-        timeout_graceful_shutdown=10,
-    )
+    with sending(settings, wanted=webhooks):
+        uvicorn.run(
+            app,
+            host=host,
+            port=port,
+            log_config=None,  # ours is set up already
+            access_log=False,  # the API tells of each request itself
+            server_header=False,
+            timeout_graceful_shutdown=10,
+        )
 
 
 def _application(settings: Settings, sign_in: SignIn | None) -> FastAPI:

@@ -10,6 +10,7 @@ import typer
 
 from videojobs.cli.options import DatabaseUrl, manager_for
 from videojobs.cli.printing import complaints, seconds_text
+from videojobs.cli.sending import SendsWebhooks, sending
 from videojobs.models import JobStatus, Lease, VideoJob
 from videojobs.outcomes import Failed, Outcome, Split
 from videojobs.pipelines.progress import Progress
@@ -60,6 +61,7 @@ def worker(
     until_idle: Annotated[
         bool, typer.Option("--until-idle", help="End when nothing is left to do.")
     ] = False,
+    webhooks: SendsWebhooks = True,
     database_url: DatabaseUrl = None,
 ) -> None:
     """Claim jobs and run them, until SIGTERM or Ctrl-C. A second signal hurries it."""
@@ -83,7 +85,8 @@ def worker(
         place.check()  # before it is said that the work begins
         works_on = ", ".join(queue or ["default"])
         _tell(f"worker {runner.id} works on {works_on}, storage {place}")
-        runner.run(until_idle=until_idle)
+        with sending(manager.settings, wanted=webhooks and not until_idle):
+            runner.run(until_idle=until_idle)
         _tell("stopped")
 
 

@@ -1,0 +1,211 @@
+"""Broadcasts for browsers, where Supabase Realtime is; nothing where it is not.
+
+What stands for Realtime here has its table, its policies and its `send` as Supabase defines them:
+https://github.com/supabase/realtime, priv/repo/migrations.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from videojobs.migrations import migrate
+
+ADA = "00000000-0000-4000-8000-00000000000a"
+BOB = "00000000-0000-4000-8000-00000000000b"
+EVE = "00000000-0000-4000-8000-00000000000e"
+TEAM = "00000000-0000-4000-8000-0000000000f0"
+
+REALTIME = """
+create schema realtime;
+grant usage on schema realtime to authenticated, service_role;
+create table realtime.messages (
+  topic text not null, extension text not null, payload jsonb, event text, private boolean default false,
+  updated_at timestamp not null default now(), inserted_at timestamp not null default now(),
+  id uuid not null default gen_random_uuid(),
+  primary key (id, inserted_at)
+) partition by range (inserted_at);
+create table realtime.messages_now partition of realtime.messages for values from (minvalue) to (maxvalue);
+alter table realtime.messages enable row level security;
+grant select, insert, update on realtime.messages to authenticated, service_role;
+create function realtime.topic() returns text language sql stable
+as $$ select nullif(current_setting('realtime.topic', true), '')::text $$;
+create function realtime.send(payload jsonb, event text, topic text, private boolean default true)
+returns void language plpgsql
+as $$
+begin
+  begin
+    execute format('set local realtime.topic to %L', topic);
+    insert into realtime.messages (payload, event, topic, private, extension)
+    values (payload, event, topic, private, 'broadcast');
+  exception
+    when others then
+      raise warning 'ErrorSendingBroadcastMessage: %', sqlerrm;
+  end;
+end
+$$;
+"""
+MESSAGES = (
+    "select topic, event, payload, private from realtime.messages order by inserted_at, topic"
+)
+
+Sql = psycopg.Connection[dict[str, Any]]
+VERSIONS = pytest.mark.parametrize("version", [15, 18])
+
+
+@pytest.fixture
+def with_realtime(new_database: Callable[[int], str]) -> Iterator[Callable[[int], Sql]]:
+    """A database that had Realtime before our migrations, and a team with Ada in it."""
+    opened: list[Sql] = []
+
+    def make(version: int, *, later: bool = False) -> Sql:
+        url = new_database(version)
+        sql = psycopg.connect(url, autocommit=True, row_factory=dict_row)
+        opened.append(sql)
+        if not later:
+            sql.execute(REALTIME)
+        migrate(url)
+        if later:
+            sql.execute(REALTIME)
+        sql.execute("insert into public.teams (id, name) values (%s, 'Crew')", [TEAM])
+        sql.execute(
+            "insert into public.team_members (team_id, user_id) values (%s, %s)", [TEAM, ADA]
+        )
+        return sql
+
+    yield make
+    for sql in opened:
+        sql.close()
+
+
+def told(sql: Sql) -> list[tuple[str, str, Any]]:
+    """Topic, event and message of all broadcasts so far, which are then forgotten."""
+    rows = sql.execute(MESSAGES).fetchall()
+    sql.execute("truncate realtime.messages")
+    assert all(row["private"] for row in rows)
+    return [(row["topic"], row["event"], row["payload"]) for row in rows]
+
+
+def new_job(sql: Sql, team: str | None = None) -> str:
+    """A job of Ada's."""
+    query = "insert into public.video_jobs (user_id, team_id) values (%s, %s) returning id"
+    row = sql.execute(query, [ADA, team]).fetchone()
+    assert row is not None
+    return str(row["id"])
+
+
+@VERSIONS
+def test_the_life_of_a_job_is_broadcast_to_its_owner_and_team(with_realtime, version: int):
+    """Creation, status and every five percent; id, status and progress, and nothing else."""
+    sql = with_realtime(version)
+    job = new_job(sql, TEAM)
+    created = told(sql)
+    sql.execute("select public.start_video_job(%s, 'w', gen_random_uuid())", [job])
+    told(sql)
+    for progress in (1, 4, 6, 7, 11):
+        beats = json.dumps([{"job_id": job, "run_token": 1, "progress": progress}])
+        sql.execute("select public.heartbeat_video_jobs(%s)", [beats])
+    moved = [message["progress"] for topic, _, message in told(sql) if ":user:" in topic]
+    sql.execute("select public.complete_video_job(%s, 1)", [job])
+    completed = told(sql)
+    sql.execute("select public.delete_video_job(%s)", [job])
+
+    message = {"id": job, "status": "queued", "progress": 0}
+    topics = [f"videojobs:team:{TEAM}", f"videojobs:user:{ADA}"]
+    assert created == [(topic, "job.changed", message) for topic in topics]
+    assert moved == [6, 11]
+    assert [m["status"] for _, _, m in completed] == ["completed"] * 2
+    assert [event for _, event, _ in told(sql)] == ["job.deleted"] * 2
+
+
+def test_many_at_once_are_one_message(with_realtime):
+    """Of a thousand new jobs the owner hears once: to read anew."""
+    sql = with_realtime(18)
+
+    sql.execute(
+        "insert into public.video_jobs (user_id) select %s from generate_series(1, 1000)", [ADA]
+    )
+
+    assert told(sql) == [(f"videojobs:user:{ADA}", "jobs.reset", {"jobs": 1000})]
+
+
+@pytest.mark.parametrize(
+    ("user", "topic", "hears"),
+    [
+        (ADA, f"videojobs:user:{ADA}", True),
+        (ADA, f"videojobs:team:{TEAM}", True),
+        (EVE, f"videojobs:user:{ADA}", False),
+        (EVE, f"videojobs:team:{TEAM}", False),
+        (EVE, f"videojobs:user:{EVE}", True),
+        (None, f"videojobs:user:{ADA}", False),
+    ],
+)
+def test_only_owner_and_team_may_join_a_channel(
+    with_realtime, user: str | None, topic: str, hears: bool
+):
+    """Realtime asks the policy, of a message of its own, whether a user may read the topic he joins."""
+    sql = with_realtime(18)
+    new_job(sql, TEAM)
+    with sql.transaction():
+        sql.execute("set local role authenticated")
+        claims = json.dumps({"sub": user, "role": "authenticated"} if user else {})
+        sql.execute("select set_config('request.jwt.claims', %s, true)", [claims])
+        sql.execute("select set_config('realtime.topic', %s, true)", [topic])
+        rows = sql.execute("select topic from realtime.messages").fetchall()
+
+    assert bool(rows) is hears
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "drop function realtime.send(jsonb, text, text, boolean)",
+        "drop table realtime.messages cascade",
+        "create or replace function realtime.send(payload jsonb, event text, topic text, "
+        "private boolean default true) returns void language plpgsql "
+        "as $$ begin raise exception 'away'; end $$",
+    ],
+)
+def test_a_broken_realtime_breaks_no_job(with_realtime, harm: str):
+    """Whatever is wrong with it, jobs are created, run and deleted."""
+    sql = with_realtime(18)
+    sql.execute(harm)
+
+    job = new_job(sql, TEAM)
+    sql.execute("select public.start_video_job(%s, 'w', gen_random_uuid())", [job])
+    sql.execute("select public.complete_video_job(%s, 1)", [job])
+    sql.execute("select public.delete_video_job(%s)", [job])
+
+    assert sql.execute("select from public.video_jobs").fetchall() == []
+
+
+@VERSIONS
+def test_it_can_be_switched_on_later_and_off_again(with_realtime, version: int):
+    """Without Realtime nothing is sent; after installing it, one call does; repeating it is harmless."""
+    sql = with_realtime(version, later=True)
+    new_job(sql)
+    before = told(sql)
+    enabled = [sql.execute("select videojobs.enable_realtime() as is_on").fetchone() for _ in "ab"]
+    new_job(sql)
+    after = told(sql)
+    sql.execute("select videojobs.disable_realtime()")
+    new_job(sql)
+
+    assert (before, told(sql)) == ([], [])
+    assert enabled == [{"is_on": True}] * 2
+    assert len(after) == 1
+
+
+def test_without_realtime_there_is_no_trigger(sql: Sql):
+    """And so no cost."""
+    rows = sql.execute(
+        "select tgname from pg_trigger where tgname like 'video_jobs_broadcast%'"
+    ).fetchall()
+
+    assert rows == []
+    assert sql.execute("select videojobs.enable_realtime() as is_on").fetchone() == {"is_on": False}
