@@ -10,6 +10,7 @@ except ModuleNotFoundError as error:
     raise MissingExtraError("web", "The REST API") from error
 
 from videojobs.web.application import create_app
+from videojobs.web.problems import answer_error
 from videojobs.web.routing import router
 
-__all__ = ["create_app", "router"]
+__all__ = ["answer_error", "create_app", "router"]

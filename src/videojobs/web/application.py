@@ -9,15 +9,13 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from videojobs.web.problems import reply_to
-from videojobs.web.request_ids import HEADER, REQUEST_ID, request_id_of
+from videojobs.web.problems import answer_error
+from videojobs.web.request_ids import HEADER
 from videojobs.web.routes.development import SignIn, add_login
 from videojobs.web.routing import routed
 from videojobs.web.services import Authenticator, ManagerFactory, Services
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
-    from starlette.responses import Response
 
     from videojobs.settings import WebSettings
     from videojobs.storage import Storage
@@ -49,7 +47,8 @@ def create_app(
     if development_login is not None:
         add_login(api, development_login)
     app.include_router(api)
-    app.add_exception_handler(HTTPException, _problem)
+    # What no route of ours answers: an unknown path, or a method that it does not have.
+    app.add_exception_handler(HTTPException, answer_error)
     _add_middleware(app, services.web)
     return app
 
@@ -76,14 +75,3 @@ def _add_middleware(app: FastAPI, web: WebSettings) -> None:
         app.add_middleware(
             TrustedHostMiddleware, allowed_hosts=web.allowed_hosts, www_redirect=False
         )
-
-
-async def _problem(request: Request, error: Exception) -> Response:
-    # What no route of ours answered: an unknown path, or a method that it does not have.
-    reset = REQUEST_ID.set(request_id_of(request))
-    try:
-        response = reply_to(error)
-        response.headers[HEADER] = REQUEST_ID.get()
-    finally:
-        REQUEST_ID.reset(reset)
-    return response

@@ -15,10 +15,12 @@ from starlette.responses import Response
 
 from videojobs import errors
 from videojobs.requests import without_secrets
-from videojobs.web.request_ids import REQUEST_ID
+from videojobs.web.request_ids import HEADER, REQUEST_ID, request_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from starlette.requests import Request
 
 logger = logging.getLogger("videojobs.web")
 
@@ -94,6 +96,17 @@ _TITLES = {
 }
 # Words of the transport name hosts and ports, which are not for callers.
 _OWN_WORDS = {"outcome-unknown": _UNKNOWN, "database-unavailable": _AWAY}
+
+
+async def answer_error(request: Request, error: Exception) -> Response:
+    """The answer for an error, with the request's name; for ``app.add_exception_handler``."""
+    reset = REQUEST_ID.set(request_id_of(request))
+    try:
+        response = reply_to(error)
+        response.headers[HEADER] = REQUEST_ID.get()
+    finally:
+        REQUEST_ID.reset(reset)
+    return response
 
 
 def reply_to(error: Exception) -> Response:
