@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
-from auth_server import PASSWORD, PUBLISHABLE_KEY, AuthServer, auth_server
+from auth_server import PASSWORD, AuthServer, auth_server
 from browsing import ADMIN, Person, Server, Windows, bare_environment, keep, row, sign_in
 from videojobs import VideoJobManager
 from videojobs.local import LocalStack
@@ -199,36 +199,54 @@ def test_a_development_sign_in_is_not_offered_to_the_network(stack: LocalStack):
     assert "sign in without a password" in done.stderr
 
 
+@pytest.fixture(scope="module")
+def project(
+    stack: LocalStack, storage_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[AuthServer, Server]]:
+    """Supabase Auth's stand-in before PostgREST, and a dashboard that is configured for them."""
+    folder = tmp_path_factory.mktemp("project")
+    with auth_server(stack) as auth:
+        environment = {
+            **bare_environment(),
+            "SUPABASE_URL": auth.url,
+            "SUPABASE_PUBLISHABLE_KEY": stack.anon_key,
+            "SUPABASE_SECRET_KEY": stack.service_role_key,
+            "SUPABASE_JWT_SECRET": stack.jwt_secret,
+            "VIDEOJOBS_STORAGE_DIR": str(storage_dir),
+        }
+        server = Server(["--data-dir", str(folder / "none")], folder / "log", environment)
+        server.start()
+        yield auth, server
+        server.stop()
+    assert "Traceback" not in server.log
+    assert PASSWORD not in server.log
+
+
 @pytest.fixture
-def auth(stack: LocalStack, ada: Person):
+def auth(project: tuple[AuthServer, Server], ada: Person) -> AuthServer:
     """Supabase Auth's stand-in, which knows Ada."""
-    with auth_server(stack.jwt_secret, ada.email, ada.user_id) as server:
-        yield server
+    auth, _ = project
+    auth.users[ada.email] = ada.user_id
+    auth.lifetime_seconds, auth.grants = 3600, []
+    return auth
 
 
 @pytest_asyncio.fixture
 async def with_passwords(
-    auth: AuthServer, stack: LocalStack, storage_dir: Path, tmp_path: Path, chromium: Browser
+    project: tuple[AuthServer, Server], chromium: Browser
 ) -> AsyncIterator[Windows]:
-    """Windows on a dashboard that is configured as for a Supabase project."""
-    environment = {
-        **bare_environment(),
-        "SUPABASE_URL": auth.url,
-        "SUPABASE_PUBLISHABLE_KEY": PUBLISHABLE_KEY,
-        "SUPABASE_DB_URL": stack.database_url,
-        "SUPABASE_JWT_SECRET": stack.jwt_secret,
-        "VIDEOJOBS_TRANSPORT": "postgres",
-        "VIDEOJOBS_STORAGE_DIR": str(storage_dir),
-    }
-    server = Server(["--data-dir", str(tmp_path / "none")], tmp_path / "log", environment)
-    server.start()
-    windows = Windows(chromium, server)
+    """Windows on the dashboard of the project."""
+    windows = Windows(chromium, project[1])
     yield windows
     for context in windows.contexts:
         await context.close()
-    server.stop()
-    assert "Traceback" not in server.log
-    assert PASSWORD not in server.log
+
+
+async def enter(page: Page, email: str, password: str) -> None:
+    """Fill the form in and send it."""
+    await page.get_by_label("E-mail address").fill(email)
+    await page.get_by_label("Password").fill(password)
+    await page.get_by_role("button", name="Sign in").click()
 
 
 async def test_people_sign_in_with_their_password(
@@ -236,22 +254,18 @@ async def test_people_sign_in_with_their_password(
 ):
     """A wrong one is told; with the right one they see their jobs, and the token is renewed in time."""
     page = await with_passwords.open(None)
-    await page.get_by_label("E-mail address").fill(ada.email)
-    await page.get_by_label("Password").fill("wrong")
-    await page.get_by_role("button", name="Sign in").click()
+    await enter(page, ada.email, "wrong")
     await expect(page.get_by_role("alert")).to_have_text(
         "The e-mail address or the password is wrong."
     )
     await expect(page.get_by_label("E-mail address")).to_have_value(ada.email)
 
     auth.is_broken = True
-    await page.get_by_label("Password").fill(PASSWORD)
-    await page.get_by_role("button", name="Sign in").click()
+    await enter(page, ada.email, PASSWORD)
     await expect(page.get_by_role("alert")).to_contain_text("Try again")
     auth.is_broken = False
     auth.lifetime_seconds = 62  # it is renewed a minute before its end
-    await page.get_by_label("Password").fill(PASSWORD)
-    await page.get_by_role("button", name="Sign in").click()
+    await enter(page, ada.email, PASSWORD)
     await expect(row(page, finished)).to_contain_text("Secret film")
     await expect(page.locator(".vj-bar")).not_to_contain_text("Development")
     await page.wait_for_timeout(2_500)
@@ -262,18 +276,33 @@ async def test_people_sign_in_with_their_password(
     assert "refresh_token" in auth.grants
 
 
+async def test_over_supabase_changes_are_seen_too(
+    with_passwords: Windows,
+    auth: AuthServer,
+    finished: UUID,
+    ada: Person,
+    create: Callable[..., UUID],
+):
+    """Without a direct connection, the dashboard looks by itself."""
+    page = await with_passwords.open(None)
+    await enter(page, ada.email, PASSWORD)
+    await row(page, finished).wait_for()
+
+    job_id = create(ada, resource_name="Just made")
+
+    await expect(row(page, job_id)).to_contain_text("Just made")
+
+
 async def test_a_session_that_cannot_be_renewed_is_over(
     with_passwords: Windows, auth: AuthServer, finished: UUID, ada: Person
 ):
     """When Supabase Auth refuses, the page leads to the sign-in."""
     auth.lifetime_seconds = 61
     page = await with_passwords.open(None)
-    await page.get_by_label("E-mail address").fill(ada.email)
-    await page.get_by_label("Password").fill(PASSWORD)
-    await page.get_by_role("button", name="Sign in").click()
+    await enter(page, ada.email, PASSWORD)
     await row(page, finished).wait_for()
 
-    auth._refresh_tokens.clear()
+    auth.refresh_tokens.clear()
     await page.wait_for_timeout(1_500)
     await page.evaluate("document.querySelector('.vj-card.failed')?.click()")
 
