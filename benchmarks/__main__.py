@@ -21,6 +21,7 @@ from benchmarks import (
     films,
     flatness,
     ladders,
+    live,
     quality,
     queue,
     video,
@@ -42,6 +43,7 @@ PARTS: dict[str, Callable[[LocalStack], Iterable[str]]] = {
     "ladder": ladders.ladder,
     "per_title": ladders.per_title,
     "flatness": flatness.lines,
+    "live": live.lines,
     **queue.PARTS,
 }
 

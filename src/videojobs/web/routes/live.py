@@ -18,7 +18,7 @@ from videojobs.web.live import SEND_SECONDS, LiveQuery, taken
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
 
     from videojobs.changes import JobChange
 
@@ -78,11 +78,21 @@ class _Stream(EventSourceResponse):
         self._opened = opened
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_complete = False
+
+        async def watched(message: Message) -> None:
+            nonlocal is_complete
+            is_complete = message["type"] == "http.response.body" and not message.get("more_body")
+            await send(message)
+
         async with self._opened:
             try:
-                await super().__call__(scope, receive, send)
+                await super().__call__(scope, receive, watched)
             except SendTimeoutError:
                 logger.info("a stream was dropped: its reader took nothing for %g s", SEND_SECONDS)
+                return
+            if not is_complete:  # the server shuts down: else it would log an error for each stream
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _chunks(following: Following, expires_at: datetime) -> AsyncGenerator[bytes]:
