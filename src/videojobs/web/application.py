@@ -16,7 +16,6 @@ from videojobs.web.routing import routed
 from videojobs.web.services import Authenticator, ManagerFactory, Services
 
 if TYPE_CHECKING:
-
     from videojobs.settings import WebSettings
     from videojobs.storage import Storage
 
