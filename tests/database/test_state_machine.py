@@ -120,6 +120,26 @@ REFUSED = {
         "to_status": "completed",
     },
 }
+ENDPOINT = {
+    "id": USER,
+    "kind": "standard",
+    "url": "https://example.com",
+    "address": "https://example.com",
+    "secret": "whsec_",
+    "events": ["job.completed"],
+}
+DELIVERY = {"endpoint_id": USER, "event": "job.completed", "payload": "{}"}
+REFUSED |= {
+    "change_feed_is_one_row": {"only_row": False},
+    "webhook_endpoints_kind_is_known": {**ENDPOINT, "kind": "pigeon", "secret": None},
+    "webhook_endpoints_url_is_short": {**ENDPOINT, "url": ""},
+    "webhook_endpoints_address_is_short": {**ENDPOINT, "address": ""},
+    "webhook_endpoints_standard_ones_have_a_secret": {**ENDPOINT, "secret": None},
+    "webhook_endpoints_events_are_known": {**ENDPOINT, "events": []},
+    "webhook_deliveries_state_is_known": {**DELIVERY, "state": "lost", "ended_at": "2026-01-01"},
+    "webhook_deliveries_ended_iff_not_pending": {**DELIVERY, "state": "dead"},
+    "webhook_deliveries_last_error_is_short": {**DELIVERY, "last_error": "x" * 501},
+}
 TABLES = {
     "video_jobs": ("public", "video_jobs"),
     "teams": ("public", "teams"),
@@ -129,6 +149,9 @@ TABLES = {
     "workers": ("videojobs", "workers"),
     "archived_jobs": ("videojobs", "archived_jobs"),
     "transitions": ("videojobs", "transitions"),
+    "change_feed": ("videojobs", "change_feed"),
+    "webhook_endpoints": ("videojobs", "webhook_endpoints"),
+    "webhook_deliveries": ("videojobs", "webhook_deliveries"),
 }
 
 
