@@ -64,20 +64,24 @@ def serve(web_settings: Settings, files: Path) -> Iterator[Serve]:
     """Serve the API with some settings changed, and give its URL."""
     with ExitStack() as running:
 
-        def start(transport: str = "postgres", *, app: Any = None, **changes: Any) -> str:
+        def start(
+            transport: str = "postgres", *, app: Any = None, storage: Any = None, **changes: Any
+        ) -> str:
             settings = replace(
                 web_settings, transport=transport, web=replace(web_settings.web, **changes)
             )
-            return running.enter_context(served(app or _app(settings, files)))
+            return running.enter_context(
+                served(app or _app(settings, storage or LocalStorage(files)))
+            )
 
         yield start
 
 
-def _app(settings: Settings, files: Path) -> Any:
+def _app(settings: Settings, storage: Any) -> Any:
     return create_app(
         lambda: AsyncVideoJobManager(connecting.open_async_transport(settings), settings),
         auth=TokenVerifier.from_settings(settings),
-        storage=LocalStorage(files),
+        storage=storage,
         settings=settings.web,
     )
 

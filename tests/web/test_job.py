@@ -201,12 +201,12 @@ def test_a_history_is_read_in_parts(people, job):
 
 
 HOSTILE = {
-    "deep": (b"[" * 100_000, 422),
-    "deep object": (b'{"a":' * 50_000 + b"1" + b"}" * 50_000, 422),
+    "deep": (b"[" * 100_000, 400),
+    "deep object": (b'{"a":' * 50_000 + b"1" + b"}" * 50_000, 413),
     "large": (b'{"reason": "' + b"x" * 300_000 + b'"}', 413),
-    "long number": (b'{"priority": ' + b"9" * 100_000 + b"}", 422),
+    "long number": (b'{"priority": ' + b"9" * 100_000 + b"}", 400),
     "not JSON": (b"{", 422),
-    "not text": (b'{"reason": "\xff"}', 422),
+    "not text": (b'{"reason": "\xff"}', 400),
     "half a character": (b'{"queue": "\\ud800"}', 422),
     "NaN": (b'{"priority": NaN}', 422),
 }
@@ -219,5 +219,5 @@ def test_a_body_made_to_harm_is_refused(people, job, body, status):
         f"/api/v1/jobs/{job.id}", content=body, headers={"Content-Type": "application/json"}
     )
 
-    assert reply.status_code in (status, 400), reply.text
+    assert reply.status_code == status, reply.text
     assert reply.headers["Content-Type"] == "application/problem+json"

@@ -6,9 +6,12 @@ from pathlib import Path
 from urllib.parse import quote
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
 
+from storage_server import StorageServer
 from videojobs import OutputFile, VideoJobManager
+from videojobs.storage.supabase import SupabaseStorage
 
 ADA = UUID("00000000-0000-4000-8000-000000000ada")
 BYTES = bytes(range(256)) * 40
@@ -131,3 +134,46 @@ def test_strangers_get_nothing(people, made):
 
     assert reply.status_code == none.status_code == 404
     assert reply.json()["code"] == none.json()["code"]
+
+
+@pytest.fixture
+def bucket(tmp_path: Path):
+    """Supabase Storage's stand-in, and its bucket as a storage."""
+    with StorageServer(tmp_path / "server") as server:
+        storage = SupabaseStorage(server.url, server.key, bucket="videos")
+        yield server, storage
+        storage.close()
+
+
+def test_a_storage_with_addresses_is_sent_to(serve, stack, people, service, bucket):
+    """For a while, without our key; playlists are sent, so that what stands in them is found here."""
+    server, storage = bucket
+    url = serve(storage=storage)
+    mine = {"Authorization": f"Bearer {stack.user_token(ADA)}"}
+    job = httpx.post(
+        f"{url}/api/v1/process", headers=mine, files={"file": b"\x00\x00\x00\x18ftypmp42" + BYTES}
+    ).json()
+    lease = service.start_processing(job["id"])
+    prefix = f"{lease.job_id}/{lease.run_token}"
+    for name in ("a.mp4", "hls/master.m3u8"):
+        server.put("videos", f"{prefix}/{name}", BYTES)
+    service.complete_job(
+        lease,
+        [
+            OutputFile(path=f"{prefix}/a.mp4", name="a"),
+            OutputFile(path=f"{prefix}/hls/master.m3u8", name="hls", kind="playlist"),
+            OutputFile(path=f"{prefix}/gone.mp4", name="gone"),
+        ],
+    )
+    path = f"{url}/api/v1/jobs/{job['id']}/outputs"
+
+    sent = httpx.get(f"{path}/a", headers=mine)
+    playlist = httpx.get(f"{path}/hls/master.m3u8", headers=mine)
+    gone = httpx.get(f"{path}/gone", headers=mine)
+
+    assert server.content(f"videos/{job['source_url']}").endswith(BYTES)
+    assert (sent.status_code, sent.headers["Cache-Control"]) == (307, "no-store")
+    assert server.key not in sent.headers["Location"]
+    assert httpx.get(sent.headers["Location"]).content == BYTES
+    assert (playlist.status_code, playlist.content) == (200, BYTES)
+    assert gone.status_code == 404

@@ -56,7 +56,7 @@ class Problem(BaseModel):
     errors: list[FieldProblem] | None = None
 
 
-@dataclass
+@dataclass(eq=False)
 class ProblemError(Exception):
     """A request that is refused before any call; it becomes the answer as it stands."""
 
@@ -130,6 +130,8 @@ def reply_to(error: Exception) -> Response:
                 "Parts of the request were refused; `errors` names them.",
                 problems=tuple(_found(each) for each in error.errors()),
             )
+        case HTTPException(__cause__=ProblemError() as problem):
+            return reply_to(problem)  # what FastAPI made of a body that was cut off
         case HTTPException():
             return _reply_to_http(error)
         case _:
@@ -142,7 +144,7 @@ def _reply_to_ours(error: errors.VideoJobsError) -> Response:
         return _reply_to_fault(error)
     _, status, name = known
     if status == 503:
-        logger.warning("%s: %s", name, error)
+        logger.warning("request %s: %s: %s", REQUEST_ID.get(), name, error)
     headers: dict[str, str] = {}
     if status in (429, 503):
         headers["Retry-After"] = str(ceil(error.retry_after or 1))
@@ -174,7 +176,7 @@ def _reply_to_http(error: HTTPException) -> Response:
 
 
 def _reply_to_fault(error: Exception) -> Response:
-    logger.error("a request failed", exc_info=error)
+    logger.error("request %s failed", REQUEST_ID.get(), exc_info=error)
     return _reply(500, "internal", _INTERNAL)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import secrets
 from contextvars import ContextVar
@@ -21,12 +20,3 @@ def request_id_of(connection: HTTPConnection) -> str:
     """The caller's own name for the request, if it is a plain one, else a new name."""
     given = connection.headers.get(HEADER, "")
     return given if _GIVEN.fullmatch(given) else secrets.token_hex(8)
-
-
-class RequestIdFilter(logging.Filter):
-    """Gives each record a ``request_id``, for a formatter; ``-`` outside of a request."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record pass."""
-        record.request_id = REQUEST_ID.get()
-        return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from videojobs import calls
 from videojobs.access import Caller, TokenVerifier
 from videojobs.async_manager import AsyncVideoJobManager
-from videojobs.errors import AuthenticationError, ConfigurationError
+from videojobs.errors import AuthenticationError, ConfigurationError, VideoJobsError
 from videojobs.settings import Settings, WebSettings
 from videojobs.storage import Storage, open_storage
 from videojobs.web import problems
@@ -72,7 +73,9 @@ class Services:
         self._given_settings = settings
         self._opened = _Opened(storage=storage, authenticator=auth)
         self._rate_limit: RateLimit | None = None
-        self._database_seen_at: float | None = None
+        self._looking = asyncio.Lock()
+        self._looked_at: float | None = None
+        self._unseen: VideoJobsError | None = None
         self.metrics = Metrics()
 
     @property
@@ -143,15 +146,21 @@ class Services:
         return self._opened.streams
 
     async def look_at_database(self) -> None:
-        """The database has answered within the last second, or does so now.
+        """The database has answered within the last second, or does so now. One looks for all.
 
         Raises:
             VideoJobsError: It does not.
         """
-        seen = self._database_seen_at
-        if seen is None or time.monotonic() - seen > _SEEN_SECONDS:
-            await self.manager.perform(calls.check(), deadline_seconds=0)
-            self._database_seen_at = time.monotonic()
+        async with self._looking:
+            now = time.monotonic()
+            if self._looked_at is None or now - self._looked_at > _SEEN_SECONDS:
+                self._looked_at, self._unseen = now, None
+                try:
+                    await self.manager.perform(calls.check(), deadline_seconds=0)
+                except VideoJobsError as error:
+                    self._unseen = error
+            if self._unseen is not None:
+                raise self._unseen
 
     async def close(self) -> None:
         """The manager is closed, and made anew when it is needed again."""
@@ -184,6 +193,7 @@ class Services:
         finally:
             REQUEST_ID.reset(reset)
         response.headers[HEADER] = request_id
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
         seconds = time.perf_counter() - started
         self.metrics.note(request.method, template, response.status_code, seconds)
         if logger.isEnabledFor(logging.INFO):

@@ -26,6 +26,7 @@ from videojobs.web.dependencies import SignedIn, Visitor
 from videojobs.web.documentation import answers
 from videojobs.web.limits import allow_body
 from videojobs.web.problems import ProblemError
+from videojobs.web.request_ids import REQUEST_ID
 from videojobs.web.uploads import FILE_FIELD, ReceivedFile, UploadLimits, receive_form
 
 logger = logging.getLogger("videojobs.web")
@@ -156,6 +157,7 @@ async def _uploaded(visitor: Visitor, request: Request, key: str | None) -> Crea
     limits = UploadLimits(services.web.max_upload_bytes, services.web.max_body_bytes)
     allow_body(request, limits.file_bytes + limits.text_bytes + _OVERHEAD_BYTES)
     parent = services.settings.work_dir or Path(tempfile.gettempdir())
+    parent.mkdir(parents=True, exist_ok=True)
     _require_room(parent, int(request.headers.get("Content-Length") or 0))
     with tempfile.TemporaryDirectory(prefix="videojobs-upload-", dir=parent) as folder:
         fields, file = await receive_form(request, Path(folder), limits)
@@ -202,7 +204,7 @@ class _Upload:
         except ProcessingError as error:
             if self.is_keyed and error.code == "already_published":
                 return False
-            logger.error("an upload could not be stored: %s", error)
+            logger.error("request %s: an upload could not be stored: %s", REQUEST_ID.get(), error)
             raise ProblemError(
                 503,
                 "storage-unavailable",
