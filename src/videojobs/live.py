@@ -141,7 +141,7 @@ class LiveJobs:
         self._sight_seconds = sight_seconds
         self.backlog = backlog
         self._audience: Audience[Following] = Audience()
-        self._wanting = 0
+        self._wishing: set[Following] = set()
         self._place: Place | None = None
         self._moment: datetime | None = None
         self._told: OrderedDict[UUID, datetime] = OrderedDict()
@@ -209,26 +209,21 @@ class LiveJobs:
 
     async def add(self, reader: Following, since: str | None) -> None:
         """The reader is told of all that changes from now on, and of what it missed."""
-        self._want(+1)
+        self._wishing.add(reader)
+        self._wanted.set()
         try:
             place = await self._first_place()
             self._audience.add(reader)
             await self._catch_up(reader, since, place)
         except BaseException:
-            self._audience.discard(reader)
-            self._want(-1)
+            self.remove(reader)
             raise
 
     def remove(self, reader: Following) -> None:
         """The reader is told nothing more."""
         self._audience.discard(reader)
-        self._want(-1)
-
-    def _want(self, more: int) -> None:
-        self._wanting += more
-        if self._wanting > 0:
-            self._wanted.set()
-        else:
+        self._wishing.discard(reader)
+        if not self._wishing:
             self._wanted.clear()
 
     async def _first_place(self) -> Place:

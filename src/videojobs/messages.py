@@ -171,6 +171,8 @@ def _address(url: str) -> str:
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port, parts = None, None, urlsplit("")
+    if not url.isascii():
+        raise _refused("url", "an address in ASCII: percent-encode its path, and use xn--… names")
     if not host or parts.username is not None or parts.password is not None or parts.fragment:
         raise _refused("url", "https://host/path, without a user, a password or a fragment")
     if parts.scheme.lower() == "http" and not _is_this_machine(host):

@@ -183,7 +183,8 @@ class Operations(ABC):
 
         Args:
             url: ``https://…``, which gets signed JSON (Standard Webhooks); or an address of
-                Apprise, such as ``mailto://…`` or ``slack://…``, which gets a short text.
+                Apprise, such as ``mailto://…`` or ``slack://…``, which gets a short text. Only
+                the former is kept to public addresses: Apprise goes where you say.
             events: Of what to tell; all if not given.
             tenant_id: Only of this user's or team's jobs.
             pipeline: Only of jobs of this pipeline.
@@ -375,7 +376,8 @@ class AsyncOperations(ABC):
 
         Args:
             url: ``https://…``, which gets signed JSON (Standard Webhooks); or an address of
-                Apprise, such as ``mailto://…`` or ``slack://…``, which gets a short text.
+                Apprise, such as ``mailto://…`` or ``slack://…``, which gets a short text. Only
+                the former is kept to public addresses: Apprise goes where you say.
             events: Of what to tell; all if not given.
             tenant_id: Only of this user's or team's jobs.
             pipeline: Only of jobs of this pipeline.

@@ -126,6 +126,24 @@ begin
         limit most_events + 1
       )
     ) e;
+    if scanned <= most_events then
+      select count(*) into scanned
+      from (
+        (
+          select
+          from videojobs.deleted_jobs d
+          where d.tx >= pg_snapshot_xmax(seen) and d.tx < pg_snapshot_xmax(snapshot)
+          limit most_events + 1
+        )
+        union all
+        (
+          select
+          from pg_snapshot_xip(seen) late (tx)
+          join videojobs.deleted_jobs d on d.tx = late.tx
+          limit most_events + 1
+        )
+      ) d;
+    end if;
     if scanned > most_events then
       state := 'lost';
       return next;

@@ -230,3 +230,25 @@ async def test_a_restless_reader_knows_in_the_end_what_the_database_knows(
         row["id"]: row["status"] for row in rows
     }
     assert resets == 0
+
+
+@pytest.mark.parametrize("what", ["deletions", "events"])
+async def test_too_much_behind_a_place_is_a_reset_and_not_a_part(
+    follow: Follow, sql: Sql, what: str
+):
+    """More than twenty thousand events or deletions are not read one by one, and none is left out."""
+    inserts = {
+        "deletions": "insert into videojobs.deleted_jobs (job_id, user_id) select gen_random_uuid(), %s "
+        "from generate_series(1, 20001)",
+        "events": "insert into public.video_job_events (job_id, type, actor_id) "
+        "select gen_random_uuid(), 'changed', %s from generate_series(1, 20001)",
+    }
+    async with follow(ADA) as following, follow(BOB):
+        cursor = following.cursor
+        await sql.execute(inserts[what], [ADA])
+        live = await told(following, seconds=15)
+    async with follow(ADA, since=cursor) as again:
+        resumed = await told(again)
+
+    assert (live.type, live.reason) == ("reset", "too_many")
+    assert resumed.type == "reset"

@@ -530,6 +530,7 @@ async def test_without_the_setting_this_machine_is_told_nothing(
         "https:///path",
         "https://exa mple.com/",
         "https://[::1/",
+        "https://example.com/caf\u00e9",
         "https://example.com:99999/",
         "ftp://hunter2@example.com/",
         "json://hunter2@169.254.169.254/",

@@ -65,6 +65,7 @@ def _add_middleware(app: FastAPI, web: WebSettings) -> None:
                 "Content-Type",
                 "Idempotency-Key",
                 "If-None-Match",
+                "Last-Event-ID",
                 HEADER,
             ),
             expose_headers=_READABLE,
