@@ -75,6 +75,19 @@ def test_a_part_is_sent_alone(people, made):
     assert beyond.status_code == 416
 
 
+@pytest.mark.parametrize(
+    "asked", ["bytes=" + "0-,1-," * 5000 + "2-", "bytes=9-1", "bytes=a-b", "lines=0-1", "bytes=--1"]
+)
+def test_odd_ranges_do_no_harm(people, made, asked):
+    """The whole file, or none; at once."""
+    path = f"/api/v1/jobs/{made.id}/outputs/n0"
+
+    reply = people.ada.get(path, headers={"Range": asked})
+
+    assert reply.status_code in (200, 400, 416)
+    assert reply.elapsed.total_seconds() < 2
+
+
 def test_a_name_cannot_end_its_header(people, made):
     """Quotes, and letters beyond ASCII."""
     reply = people.ada.get(f"/api/v1/jobs/{made.id}/outputs/n1?download=1")
