@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import ipaddress
+import logging
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -101,6 +102,8 @@ def _run(settings: Settings, stack: RunningStack | None, *, host: str, port: int
     app = _application(settings, stack)
     import uvicorn
 
+    # At INFO it writes each page's key into the log.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     console.print(f"http://{host}:{port}{PATH}", markup=False, highlight=False, soft_wrap=True)
     complaints.print("the dashboard runs; Ctrl-C stops it", style="dim")
     uvicorn.run(

@@ -22,13 +22,23 @@ class BulkBar:
             self._count = text("", "vj-bulk-count", role="status")
             self._all = button("Select all that match", take_all, classes="quiet vj-take-all")
             box("vj-space")
-            button("Cancel", lambda: act("cancel"), icon="stop", classes="bulk-cancel")
-            button("Retry", lambda: act("retry"), icon="retry", classes="bulk-retry")
-            button("Delete", lambda: act("delete"), icon="delete", classes="danger bulk-delete")
+            self._actions = [
+                button("Cancel", lambda: act("cancel"), icon="stop", classes="bulk-cancel"),
+                button("Retry", lambda: act("retry"), icon="retry", classes="bulk-retry"),
+                button(
+                    "Delete", lambda: act("delete"), icon="delete", classes="danger bulk-delete"
+                ),
+            ]
             button(
                 "", drop, icon="close", classes="quiet square vj-escape", name="Clear the selection"
             )
         self.element.set_visibility(False)
+
+    def set_busy(self, busy: bool) -> None:
+        """Thousands of jobs take their time: nothing is done twice meanwhile."""
+        for action in self._actions:
+            action.props["disabled"] = busy
+        self.element.classes(add="busy" if busy else "", remove="" if busy else "busy")
 
     def show(self, picks: Picks, *, may_take_all: bool, matching: int | None) -> None:
         """So many are selected; *matching* is how many there are, where that is known."""

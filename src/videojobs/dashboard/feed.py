@@ -17,6 +17,7 @@ from videojobs.models import VideoJob
 logger = logging.getLogger("videojobs.dashboard")
 
 _GATHER_SECONDS = 0.2
+_AFTER_FAILURE_SECONDS = 3.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 15.0
 
 
@@ -130,6 +131,10 @@ class Soon:
             self._is_wanted = False
             try:
                 await self._run()
+            except AuthenticationError:
+                return
             except VideoJobsError as error:
-                logger.warning("the page could not be read anew: %s", error)
+                logger.warning("the page could not be read anew, will try again: %s", error)
+                self._is_wanted = True
+                await asyncio.sleep(_AFTER_FAILURE_SECONDS)
             self._ended_at = time.monotonic()

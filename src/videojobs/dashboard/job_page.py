@@ -59,6 +59,9 @@ class JobPage:
         if job is not None or is_gone or batch.missed:
             self._soon.ask()
 
+    def moved(self, path: str) -> None:
+        """Nothing of this page stands behind the ``?`` of its address."""
+
     def leave(self) -> None:
         """Stop what goes on behind the page."""
         self._soon.stop()

@@ -21,7 +21,7 @@ from videojobs.dashboard.figures import Figures
 from videojobs.dashboard.job_table import JobTable
 from videojobs.dashboard.listing import PAGE_SIZE, Listing
 from videojobs.dashboard.parts import Text, box, button, text
-from videojobs.dashboard.picks import Picks
+from videojobs.dashboard.picks import MOST, Picks
 from videojobs.dashboard.toolbar import Toolbar
 from videojobs.dashboard.trends import ProcessingTimes
 from videojobs.dashboard.viewing import Viewer, complain, tried
@@ -50,7 +50,6 @@ class JobsPage:
         self._listing, refused = self._listing_of(self._router.current_path)
         self._times = ProcessingTimes(viewer.jobs, self._listing.scope())
         self._is_left = False
-        self._router.on_path_changed(self._on_path)
         self._build()
         if refused:
             complain(f"Not a filter, and left out: {', '.join(refused)}")
@@ -72,6 +71,14 @@ class JobsPage:
         if moved or batch.deleted or batch.missed:
             self._soon_list.ask()
             self._soon_figures.ask()
+
+    def moved(self, path: str) -> None:
+        """The browser went back or on: other filters stand in the address."""
+        if path.partition("?")[0] in ("", "/"):
+            listing, _ = self._listing_of(path)
+            if listing != self._listing:
+                self._before = []
+                self._turn_to(listing)
 
     def leave(self) -> None:
         """Stop what goes on behind the page."""
@@ -172,14 +179,6 @@ class JobsPage:
     def _listing_of(self, path: str) -> tuple[Listing, list[str]]:
         return Listing.of(dict(parse_qsl(path.partition("?")[2].partition("#")[0])))
 
-    def _on_path(self, path: str) -> None:
-        """The browser went back or on."""
-        if not self._is_left and path.partition("?")[0] in ("", "/"):
-            listing, _ = self._listing_of(path)
-            if listing != self._listing:
-                self._before = []
-                self._turn_to(listing)
-
     def _go_to(self, listing: Listing) -> None:
         if listing != self._listing:
             path = f"/{listing.query()}"
@@ -230,7 +229,10 @@ class JobsPage:
         self._show_picks()
 
     def _pick_page(self, picked: bool) -> None:
-        self._picks.set(self._jobs.values(), list(self._jobs), picked)
+        if not self._picks.set(self._jobs.values(), list(self._jobs), picked):
+            complain(
+                f"At most {MOST:,} single jobs. To change more, select all that match a filter."
+            )
         self._show_picks()
 
     def _pick_everything(self) -> None:
@@ -254,8 +256,12 @@ class JobsPage:
             self._ask_anew()
 
     async def _act_on_picks(self, action: str) -> None:
-        if await act_on_many(self._viewer, self._chosen(), action):
-            self._drop_picks()
+        self._bar.set_busy(True)
+        try:
+            if await act_on_many(self._viewer, self._chosen(), action):
+                self._drop_picks()
+        finally:
+            self._bar.set_busy(False)
         self._ask_anew()
 
     def _chosen(self) -> Chosen:

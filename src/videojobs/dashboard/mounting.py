@@ -85,7 +85,11 @@ class Dashboard:
         nicegui_app.get("/files/{job_id}/{number}/{name}")(self.file)
         for place in ("/", "/{_:path}"):
             ui.page(place, title="videojobs", language="en-US", response_timeout=15)(self._page())
-        nicegui_app.add_middleware(Guard, only_this_machine=self._development is not None)  # pyright: ignore[reportArgumentType] # an ASGI application by any name
+        nicegui_app.add_middleware(
+            Guard,
+            only_this_machine=self._development is not None,
+            project=self._manager.settings.supabase_url,
+        )  # pyright: ignore[reportArgumentType] # an ASGI application by any name
         app.router.lifespan_context = _both(app.router.lifespan_context, self.running)
         # A bar over the page at each request of ours, without a name for screen readers.
         nicegui_app.config.quasar_config["loadingBar"] = {"skipHijack": True}

@@ -32,16 +32,22 @@ class Picks:
         """Whether the job is selected."""
         return self.is_everything or job_id in self._ids
 
-    def set(self, shown: Iterable[VideoJob], job_ids: Sequence[str], picked: bool) -> None:
-        """Select these or not. After "all that match", what is shown stays selected but for these."""
+    def set(self, shown: Iterable[VideoJob], job_ids: Sequence[str], picked: bool) -> bool:
+        """Select these or not. After "all that match", what is shown stays selected but for these.
+
+        Says whether there was room for them.
+        """
         if self.is_everything:
             self._ids = {str(job.id): None for job in shown}
             self.is_everything = False
+        if picked and len(self._ids.keys() | set(job_ids)) > MOST:
+            return False
         for job_id in job_ids:
-            if picked and len(self._ids) < MOST:
+            if picked:
                 self._ids[job_id] = None
-            elif not picked:
+            else:
                 self._ids.pop(job_id, None)
+        return True
 
     def set_everything(self) -> None:
         """All that match the filters are selected, on every page."""

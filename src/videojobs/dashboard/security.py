@@ -22,8 +22,8 @@ _POLICY = "; ".join(
         "script-src 'self' 'unsafe-inline' 'unsafe-eval'",
         "style-src 'self' 'unsafe-inline'",
         # Outputs may come by a signed address of the storage.
-        "img-src 'self' data: blob: https:",
-        "media-src 'self' blob: https:",
+        "img-src 'self' data: blob: https: {storage}",
+        "media-src 'self' blob: https: {storage}",
         "connect-src 'self' ws: wss:",
         "object-src 'none'",
         "base-uri 'none'",
@@ -32,7 +32,6 @@ _POLICY = "; ".join(
     )
 )
 _HEADERS = {
-    "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
@@ -48,9 +47,12 @@ class Guard:
     its own that leads to this machine (DNS rebinding).
     """
 
-    def __init__(self, app: App, *, only_this_machine: bool) -> None:
+    def __init__(self, app: App, *, only_this_machine: bool, project: str | None) -> None:
         self._app = app
         self._only_this_machine = only_this_machine
+        # A project of one's own may do without TLS.
+        storage = project if project and project.startswith("http://") else ""
+        self._headers = {**_HEADERS, "Content-Security-Policy": _POLICY.format(storage=storage)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -64,7 +66,7 @@ class Guard:
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 answer = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in self._headers.items():
                     answer.setdefault(name, value)
             await send(message)
 

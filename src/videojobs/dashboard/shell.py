@@ -54,8 +54,6 @@ class Shell:
         self._build_bar()
         main = box("vj-main")
         main.props["id"] = "main"
-        keys = self._keys_dialog()
-        button("", keys.open, classes="vj-keys vj-hidden", name="Show the keys")
         with main:
             pages = ui.sub_pages(
                 {
@@ -65,6 +63,7 @@ class Shell:
                 },
                 show_404=False,
             ).classes("vj-pages")
+        self.client.sub_pages_router.on_path_changed(self._moved)
         ui.skip_link(target=pages).classes("vj-skip")
         if self._loading is not None:
             await asyncio.wait([self._loading], timeout=_FIRST_DRAWING_SECONDS)
@@ -97,6 +96,10 @@ class Shell:
             self._view.leave()
             self._view = None
 
+    def _moved(self, path: str) -> None:
+        if self._view is not None:
+            self._view.moved(path)
+
     async def _changed(self, batch: Batch) -> None:
         if self._view is not None and not self.client.is_deleted:
             await self._view.changed(batch)
@@ -128,6 +131,8 @@ class Shell:
                 text(self._viewer.caller.email or str(self._viewer.caller.user_id), "vj-who-name")
                 if self._viewer.is_admin:
                     text("Administrator", "vj-tag")
+            keys = self._keys_dialog()
+            button("", keys.open, icon="keyboard", classes="quiet square vj-keys", name="Keys")
             ThemeSwitch()
             with (
                 box("", "form", method="post", action=f"{base}/sign-out"),

@@ -65,6 +65,10 @@ class View(Protocol):
         """Draw what has changed."""
         ...
 
+    def moved(self, path: str) -> None:
+        """The browser went back or on within the page."""
+        ...
+
     def leave(self) -> None:
         """It is not shown any more."""
         ...

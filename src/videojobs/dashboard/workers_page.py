@@ -49,6 +49,9 @@ class WorkersPage:
         del batch
         self._soon.ask()
 
+    def moved(self, path: str) -> None:
+        """Nothing of this page stands behind the ``?`` of its address."""
+
     def leave(self) -> None:
         """Stop what goes on behind the page."""
         self._soon.stop()
