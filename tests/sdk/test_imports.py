@@ -98,3 +98,12 @@ def test_supabase_needs_no_extra():
     told = run(_WITHOUT.format(blocked={"psycopg", "psycopg_pool"}, statement=statement))
 
     assert told == "VideoJobManager"
+
+
+def test_the_api_names_its_extra():
+    """Without FastAPI, importing it says what to install."""
+    told = run(_WITHOUT.format(blocked={"fastapi"}, statement="import videojobs.web"))
+
+    assert told == (
+        "MissingExtraError True The REST API needs an extra: pip install 'videojobs[web]'"
+    )
