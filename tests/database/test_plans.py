@@ -285,6 +285,40 @@ def test_stats_never_read_the_jobs(filled: Filled):
         assert many.rows_of("video_jobs") == 0
 
 
+def test_changes_are_read_by_their_index(filled: Filled):
+    """Since a moment just past, with the running jobs: however long the history is."""
+    since = "(select pg_current_snapshot()::text)"
+    call = f"read_video_job_changes({since}, array[%(done)s], '1970-01-01')"
+
+    few, many = filled.plans(f"select * from public.{call}")
+
+    assert many.indexes_of("video_jobs") == {"video_jobs_pkey", "video_jobs_running"}
+    assert_small(few, many, rows=100)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "complete_video_job(%(running)s, %(token)s)",
+        "cancel_video_job((select j.id from public.video_jobs j where j.status = 'queued' and j.queue = 'default' "
+        "and j.priority = 3 order by j.priority desc, j.pipeline, j.run_at limit 1))",
+    ],
+)
+def test_what_a_webhook_is_told_is_read_by_its_key(filled: Filled, call: str):
+    """The message about a job costs no more where there are many."""
+    found = []
+    for url in (filled.few, filled.many):
+        values = {k: v for k, v in filled.places[url].items() if f"%({k})s" in call}
+        with watched(url) as connection:
+            connection.connection.execute(
+                "insert into videojobs.webhook_endpoints (id, kind, url, address, secret, events) values "
+                "(gen_random_uuid(), 'standard', 'https://x', 'https://x', 'x', array['job.completed', 'job.cancelled'])"
+            )
+            found.append(connection.run(f"select * from public.{call}", **values))
+
+    assert_small(*found, rows=25)
+
+
 def test_plans_of_an_empty_table_serve_a_full_one(new_database):
     """A worker that connected before the jobs came keeps its plans, and they are right."""
     url = new_database(18)

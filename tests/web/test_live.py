@@ -191,8 +191,8 @@ async def test_a_stream_ends_with_its_token(live_url: str, stack: LocalStack):
     """When the token expires, an event says so, and the stream is over."""
     token = stack.user_token(EVE, expires_in=timedelta(seconds=1))
     async with follow(live_url, token) as stream:
-        await stream.next()
-        last = await stream.next()
+        while (last := await stream.next()).type == "reset":
+            pass
 
         assert last.type == "expired"
         with pytest.raises(EOFError):
@@ -267,8 +267,55 @@ async def test_an_expired_token_closes_the_websocket(live_url: str, stack: Local
     async with socket(live_url) as connection:
         token = stack.user_token(EVE, expires_in=timedelta(seconds=1))
         await connection.send(json.dumps({"type": "follow", "token": token}))
-        await heard(connection)
-        expired = await heard(connection)
+        while (message := await heard(connection))["type"] == "reset":
+            pass
 
-        assert expired == {"type": "expired"}
+        assert message == {"type": "expired"}
         assert await code_of(connection) == 4401
+
+
+@pytest.mark.usefixtures("team")
+async def test_thirty_streams_are_cut_off_and_none_misses_the_end_of_a_job(
+    live_url: str, stack: LocalStack, service: VideoJobManager
+):
+    """Each of ten users has three; half of them break again and again, and go on where they were."""
+    users = [UUID(int=0x9000 + number) for number in range(10)]
+    known: list[dict[str, str]] = [{} for _ in range(30)]
+    jobs: list[tuple[int, str]] = []
+    ready = [asyncio.Event() for _ in known]
+
+    async def watch(number: int) -> None:
+        token = stack.user_token(users[number % 10])
+        last: dict[str, str] = {}
+        while True:
+            async with follow(live_url, token, headers=last) as stream:
+                for _ in range(3 if number % 2 else 10_000):
+                    event = await stream.next(seconds=30)
+                    last = {"Last-Event-ID": event.id}
+                    ready[number].set()
+                    if event.type == "changed":
+                        known[number][event.data["job_id"]] = event.data["job"]["status"]
+
+    def change() -> None:
+        for number in range(30):
+            job = service.create_job(user_id=users[number % 10])
+            jobs.append((number % 10, str(job.id)))
+            service.complete_job(service.start_processing(job.id))
+
+    async with asyncio.TaskGroup() as group:
+        watching = [group.create_task(watch(number)) for number in range(30)]
+        await asyncio.gather(*(each.wait() for each in ready))
+        await asyncio.to_thread(change)
+        async with asyncio.timeout(20):
+            while any(  # noqa: ASYNC110 # only the streams know
+                known[number].get(job) != "completed"
+                for number in range(30)
+                for user, job in jobs
+                if user == number % 10
+            ):
+                await asyncio.sleep(0.05)
+        for task in watching:
+            task.cancel()
+
+    mine = [{job for user, job in jobs if user == number % 10} for number in range(30)]
+    assert [set(each) for each in known] == mine
