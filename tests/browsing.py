@@ -60,16 +60,24 @@ class Server:
             self._process = subprocess.Popen(
                 [*command, *self._options], stdout=log, stderr=log, env=self._environment
             )
+        try:
+            self._wait()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait(self) -> None:
         end = time.monotonic() + 90
         while time.monotonic() < end:
-            assert self._process.poll() is None, self._log.read_text()
+            assert self._process is not None
+            assert self._process.poll() is None, self.log
             try:
                 httpx.get(f"{self.url}/assets/icon.svg", timeout=10)
             except httpx.HTTPError:
                 time.sleep(0.05)
             else:
                 return
-        raise AssertionError(f"the dashboard does not answer: {self._log.read_text()}")
+        raise AssertionError(f"the dashboard does not answer: {self.log}")
 
     def stop(self) -> None:
         """End it, at once."""
