@@ -9,7 +9,9 @@ import logging
 import shutil
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID, uuid4
@@ -31,6 +33,8 @@ from videojobs.web.uploads import FILE_FIELD, ReceivedFile, UploadLimits, receiv
 
 logger = logging.getLogger("videojobs.web")
 
+# Of their own: uploads to a far storage take minutes, and everything else that needs a thread does not.
+_PUBLISHING = ThreadPoolExecutor(8, thread_name_prefix="videojobs-upload")
 _NOT_THEIRS = frozenset({"user_id", "idempotency_key"})
 _OVERHEAD_BYTES = 64 * 1024
 """Of a form's boundaries and headers."""
@@ -200,7 +204,9 @@ class _Upload:
         storage, stop = self.visitor.services.storage, threading.Event()
         files = {f"source{self.file.suffix}": self.file.path}
         try:
-            await asyncio.to_thread(storage.publish, files, self.prefix, cancel=stop)
+            await asyncio.get_running_loop().run_in_executor(
+                _PUBLISHING, partial(storage.publish, files, self.prefix, cancel=stop)
+            )
         except ProcessingError as error:
             if self.is_keyed and error.code == "already_published":
                 return False
