@@ -158,6 +158,11 @@ isOneToOne: false
               "expired_leases": number,"is_service": boolean,"leases_without_job": number,"processing": number,"processing_without_lease": number,"queued": number,"schema_version": number,"server_time": string,"server_version": string
             }[]
                            },
+"claim_video_job_leftovers":
+{ Args: { "row_limit"?: number,"storage": string }; Returns: {
+              "is_given_up": boolean,"leftover": string,"tries": number
+            }[]
+                           },
 "claim_video_job_webhooks":
 { Args: { "busy"?: (string)[],"lease_seconds"?: number,"max_attempts"?: number,"per_endpoint"?: number,"row_limit"?: number }; Returns: {
               "address": string,"attempts": number,"claim": string,"endpoint_id": string,"event": string,"id": string,"kind": string,"payload": Json,"secret": string,"url": string
@@ -599,6 +604,11 @@ isOneToOne: false
 "set_video_job_queue":
 { Args: { "is_fair": boolean,"queue": string }; Returns: {
               "queue_is_fair": boolean,"queue_name": string
+            }[]
+                           },
+"settle_video_job_leftovers":
+{ Args: { "prefixes": (string)[] }; Returns: {
+              "settled": string
             }[]
                            },
 "settle_video_job_webhook":

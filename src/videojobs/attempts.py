@@ -17,6 +17,7 @@ from videojobs.errors import (
 )
 from videojobs.kept_ladders import KeptLadder
 from videojobs.kept_segments import KeptSegments
+from videojobs.leftovers import mark_of
 from videojobs.media.workspace import folder_within
 from videojobs.models import Beat, JobStatus, Lease, OutputFile, VideoJob
 from videojobs.outcomes import (
@@ -232,7 +233,10 @@ def _stored(
 ) -> Completed:
     made = {name: folder / name for name in result.files}
     places = storage.publish(made, prefix_of(attempt.lease), cancel=attempt.stop)
+    # A segment's files go when its job does, by a worker on the same storage.
+    more = {"storage": mark_of(storage)} if attempt.lease.job.parent_job_id else {}
     output_files: list[OutputFile] = [
-        output.model_copy(update={"path": places[output.path]}) for output in result.output_files
+        output.model_copy(update={"path": places[output.path], **more})
+        for output in result.output_files
     ]
     return Completed(tuple(output_files), result.processing_seconds, result.warnings)

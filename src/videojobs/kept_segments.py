@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from videojobs.errors import ProcessingError, VideoJobsError
+from videojobs.errors import VideoJobsError
+from videojobs.leftovers import mark_of
 from videojobs.models import JobStatus, OutputFile, VideoJob
 from videojobs.storage import Storage
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from videojobs.attempts import Attempt
 
 logger = logging.getLogger("videojobs.worker")
+
+#: A beat goes out within a second. Without one, the work is not held up.
+_PATIENCE_SECONDS = 5.0
 
 
 class KeptSegments:
@@ -40,6 +44,7 @@ class KeptSegments:
             for output in job.output_files
         }
         self._lock = threading.Lock()
+        self._mark = mark_of(storage)
         self._told = _told(attempt.lease.checkpoint)
 
     def keep(self, key: str, name: str, files: Mapping[str, Path]) -> None:
@@ -50,6 +55,10 @@ class KeptSegments:
         """
         token = str(self._attempt.lease.run_token)
         doubles = _doubles(files)
+        with self._lock:
+            self._announce(key)
+        # The database lists whose files to remove, should this worker die: it knows first.
+        self._attempt.wait_until_kept(_PATIENCE_SECONDS)
         try:
             prefix = _prefix(self._attempt.lease.job, token, name)
             self._storage.publish(doubles, prefix, cancel=self._attempt.stop)
@@ -58,8 +67,7 @@ class KeptSegments:
         with self._lock:
             self._forget_others(key)
             self._told.kept.setdefault(token, []).append(name)
-            others = self._attempt.checkpoint or {}
-            self._attempt.save({**others, "segments": self._told.model_dump()})
+            self._save()
 
     def restore(self, key: str, name: str, files: Mapping[str, Path]) -> bool:
         """Whether an earlier attempt kept the segment; then its files are at the given paths.
@@ -74,6 +82,8 @@ class KeptSegments:
             if len(made) == len(files):
                 return self._link(made, files)
             token = next((token for token, names in self._told.kept.items() if name in names), None)
+            if token is None:
+                self._announce(key)
         if token is None:
             return False
         prefix = _prefix(self._attempt.lease.job, token, name)
@@ -87,23 +97,45 @@ class KeptSegments:
             path.symlink_to(fetched)
         return True
 
+    def _announce(self, key: str) -> None:
+        # While the first segment is encoded, the database hears that this attempt will store some.
+        self._forget_others(key)
+        token = str(self._attempt.lease.run_token)
+        if token not in self._told.kept:
+            self._told.kept[token] = []
+            self._save()
+
+    def _save(self) -> None:
+        others = self._attempt.checkpoint or {}
+        self._attempt.save({**others, "segments": self._told.model_dump()})
+
     def _forget_others(self, key: str) -> None:
-        # The settings, the source or ffmpeg have changed: those segments fit no more.
-        if key != self._told.key:
+        # The settings, the source or ffmpeg have changed: those segments fit no more. Or they lie in a
+        # storage that is not this worker's.
+        if key != self._told.key or self._told.storage not in (None, self._mark):
             self._told = _Told(key=key)
+        self._told.storage = self._mark
 
 
-def remove_segments(job: VideoJob, attempt: Attempt, storage: Storage) -> None:
-    """Nothing is left of the segments that the attempts at a job that has ended have kept."""
+def remove_segments(job: VideoJob, attempt: Attempt, storage: Storage) -> list[str]:
+    """Nothing is left of the segments that the attempts at a job that has ended have kept.
+
+    Returns the prefixes that are gone; the database lists the others.
+    """
     job_id = attempt.lease.job_id
     prefixes = [f"{job_id}/{token}.segments" for token in _told(attempt.checkpoint).kept]
     if job.status is JobStatus.COMPLETED:  # else another attempt may follow, and use what was made
         prefixes += [str(each.id) for each in attempt.segment_jobs]
-    for prefix in prefixes:
-        try:
-            storage.remove(prefix)
-        except (ProcessingError, VideoJobsError, OSError) as error:
-            logger.warning("job %s: its segments stay in the storage: %s", job_id, error)
+    return [prefix for prefix in prefixes if _is_removed(prefix, storage)]
+
+
+def _is_removed(prefix: str, storage: Storage) -> bool:
+    try:
+        storage.remove(prefix)
+    except (VideoJobsError, OSError) as error:
+        logger.warning("segments stay in the storage for an hour: %s: %s", prefix, error)
+        return False
+    return True
 
 
 def _key_of(output: OutputFile) -> str | None:
@@ -115,6 +147,8 @@ class _Told(BaseModel):
     """What a checkpoint says of segments."""
 
     key: str | None = None
+    storage: str | None = None
+    """Its mark; earlier versions did not tell."""
     kept: dict[str, list[str]] = Field(default_factory=dict[str, list[str]])
     """The names of the segments, by the token of the attempt that made them."""
 

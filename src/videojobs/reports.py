@@ -130,6 +130,16 @@ class Upkeep(Answer):
     """Tables of old months that are gone."""
 
 
+class Leftover(Answer):
+    """Files in the storage that are no use any more."""
+
+    prefix: str = Field(validation_alias="leftover")
+    tries: int
+    """How often it was tried to remove them, this time included."""
+    is_given_up: bool
+    """It will not be tried again."""
+
+
 class StatsDrift(Answer):
     """A sum behind the statistics that differs from what is really there."""
 

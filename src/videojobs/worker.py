@@ -28,6 +28,7 @@ from videojobs.errors import ConfigurationError, SupabaseConnectionError, VideoJ
 from videojobs.heartbeats import Heartbeats
 from videojobs.identity import new_key, worker_name
 from videojobs.kept_segments import remove_segments
+from videojobs.leftovers import Sweeper, mark_of
 from videojobs.manager import VideoJobManager
 from videojobs.media.workspace import attempt_folder, sweep_stale_folders, work_root
 from videojobs.models import Lease, SettledAttempt, Verdict, VideoJob
@@ -158,11 +159,13 @@ class Worker:
         sweep_stale_folders(self._work_root)
         self._manager.maintain()
         self._look_at, self._pause, self._found_nothing = 0.0, _FIRST_PAUSE_SECONDS, False
+        sweeper = Sweeper(self._manager, self._storage)
         with (
             _signals(self._on_signal) if handle_signals else contextlib.nullcontext(),
             self._manager.listen_for_work() as listener,
             Duty("listener", partial(self._listen, listener), lambda: 0.0, joins=True),
             Duty("upkeep", self._maintain, self._until_upkeep),
+            Duty("sweeper", sweeper.sweep, sweeper.pause, joins=True),
             self._heartbeats,
             attempt_folder(self._work_root) as work_dir,
             ThreadPoolExecutor(self._concurrency, thread_name_prefix="videojobs-attempt") as pool,
@@ -207,6 +210,7 @@ class Worker:
             "pipelines": list(self._pipelines),
             "concurrency": self._concurrency,
             "lease_seconds": self._lease.total_seconds(),
+            "storage": mark_of(self._storage),
         }
 
     # The loop: whatever has ended is settled and whatever is free is filled, in one call.
@@ -402,8 +406,16 @@ class Worker:
         self._in_hand.discard(attempt)
         self._heartbeats.forget(attempt)
         if job is not None and job.status.is_final:
-            remove_segments(job, attempt, self._storage)
+            self._forget_leftovers(remove_segments(job, attempt, self._storage))
         self._tell("settled", attempt.lease, outcome, job)
+
+    def _forget_leftovers(self, prefixes: Sequence[str]) -> None:
+        if not prefixes:
+            return
+        try:
+            self._manager.perform(calls.settle_leftovers(prefixes), _FAREWELL_SECONDS)
+        except VideoJobsError as error:
+            logger.info("will be looked for again in an hour: %s: %s", ", ".join(prefixes), error)
 
     def _settle_alone(self, attempt: Attempt, outcome: Outcome) -> None:
         """One attempt's bad report must not keep the others from being settled."""

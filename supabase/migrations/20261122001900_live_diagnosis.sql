@@ -1,4 +1,4 @@
--- What the doctor knows of the tables and functions of live changes and webhooks.
+-- What the doctor knows of the tables and functions of live changes, webhooks and leftovers.
 
 -- Indexes that are missing, not what they were, or invalid; one that is being built right now is not.
 create or replace function videojobs.index_faults() returns jsonb
@@ -42,6 +42,9 @@ as $$
       ('videojobs.deleted_jobs', 'deleted_jobs_pkey', 'UNIQUE btree (tx, job_id)'),
       ('videojobs.leases', 'leases_of_claim', 'btree (claim_key)'),
       ('videojobs.leases', 'leases_pkey', 'UNIQUE btree (job_id)'),
+      ('videojobs.leftovers', 'leftovers_by_age', 'btree (due_at)'),
+      ('videojobs.leftovers', 'leftovers_due', 'btree (storage, due_at)'),
+      ('videojobs.leftovers', 'leftovers_pkey', 'UNIQUE btree (prefix)'),
       ('videojobs.limits', 'limits_pkey', 'UNIQUE btree (kind, key)'),
       ('videojobs.queues', 'queues_pkey', 'UNIQUE btree (queue)'),
       ('videojobs.settings', 'settings_pkey', 'UNIQUE btree (only_row)'),
@@ -149,7 +152,7 @@ as $$
     from pg_catalog.pg_proc p
     where p.pronamespace = 'videojobs'::regnamespace
       or (p.pronamespace = 'public'::regnamespace and p.proname in (
-        'add_video_job_webhook', 'claim_video_job_webhooks', 'list_video_job_webhook_deliveries',
+        'claim_video_job_leftovers', 'settle_video_job_leftovers', 'add_video_job_webhook', 'claim_video_job_webhooks', 'list_video_job_webhook_deliveries',
         'list_video_job_webhooks', 'remove_video_job_webhook', 'send_video_job_webhook', 'settle_video_job_webhook',
         'archive_video_jobs', 'bulk_update_video_jobs', 'cancel_video_job', 'check_video_jobs', 'claim_video_jobs',
         'clear_video_jobs', 'complete_video_job', 'configure_video_jobs', 'confirm_video_job_cancel',

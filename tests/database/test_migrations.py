@@ -149,6 +149,7 @@ def test_our_tool_goes_on_where_the_cli_stopped(new_database, supabase, version)
         "webhooks",
         "realtime",
         "live_diagnosis",
+        "leftovers",
         "ladders_of_segments",
     ]
     assert schema_of(url) == schema_of(whole)

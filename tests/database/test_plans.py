@@ -277,6 +277,30 @@ def test_bulk_calls_read_what_they_change(filled: Filled, call: str, person: str
     assert_small(few, many, rows=20 * 15)
 
 
+@pytest.mark.parametrize("storage", ["mine", "others"])
+def test_leftovers_are_found_by_their_storage(filled: Filled, storage: str):
+    """However many are due in storages of others, and whatever jobs there are."""
+    with watched(filled.many) as connection:
+        connection.connection.execute(
+            "insert into videojobs.leftovers (prefix, storage, due_at)"
+            " select gen_random_uuid() || '/1', 'others', now() from generate_series(1, 5000)"
+        )
+        plans = connection.run(f"select * from public.claim_video_job_leftovers('{storage}', 5)")
+
+    assert "leftovers_due" in plans.indexes_of("leftovers")
+    assert plans.rows_of("leftovers") <= 30
+    assert plans.rows_of("video_jobs") <= 10
+    assert plans.scanned & (LARGE | {"leftovers"}) == set()
+
+
+@pytest.mark.parametrize("name", ["settle and claim", "fail", "release", "heartbeat"])
+def test_jobs_without_segments_pay_nothing_for_leftovers(filled: Filled, name: str):
+    """No statement of theirs reads or writes the list, and no trigger's function runs for it."""
+    _, many = filled.plans(f"select * from public.{WORKERS[name][0]}")
+
+    assert "leftovers" not in str(many.trees)
+
+
 def test_stats_never_read_the_jobs(filled: Filled):
     """They are sums, whoever asks."""
     for user_id in PEOPLE.values():

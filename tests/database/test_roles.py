@@ -99,6 +99,8 @@ list_video_job_webhook_deliveries personal  denied  denied     denied       deni
 send_video_job_webhook           personal  denied  denied     denied       denied       denied       denied       denied       empty
 claim_video_job_webhooks         personal  denied  denied     denied       denied       denied       denied       denied       empty
 settle_video_job_webhook         personal  denied  denied     denied       denied       denied       denied       denied       allowed
+claim_video_job_leftovers  personal  denied  denied     denied       denied       denied       denied       denied       empty
+settle_video_job_leftovers personal  denied  denied     denied       denied       denied       denied       denied       empty
 get_archived_job           personal  denied  allowed    empty        empty        empty        allowed      empty        allowed
 get_archived_job           team      denied  allowed    empty        allowed      allowed      allowed      empty        allowed
 list_events_of_archived    personal  denied  allowed    empty        empty        empty        allowed      empty        allowed
@@ -362,6 +364,8 @@ def call_of(operation: str, job: Json) -> tuple[str, Json]:
         "send_video_job_webhook": {"endpoint_id": key},
         "claim_video_job_webhooks": {},
         "settle_video_job_webhook": {"id": key, "claim": key, "is_delivered": True},
+        "claim_video_job_leftovers": {"storage": ""},
+        "settle_video_job_leftovers": {"prefixes": []},
         "get_archived_job": this,
         "list_events_of_archived": this,
         "list_archived_jobs": mark,
@@ -693,6 +697,7 @@ def test_a_token_of_nobody_sees_and_makes_nothing(world, stack):
         "archived_jobs",
         "checkpoints",
         "leases",
+        "leftovers",
         "limits",
         "settings",
         "tallies",
@@ -908,6 +913,7 @@ CALLABLE = {
         public.bulk_update_video_jobs
         public.cancel_video_job
         public.check_video_jobs
+        public.claim_video_job_leftovers
         public.claim_video_job_webhooks
         public.claim_video_jobs
         public.clear_video_jobs
@@ -945,6 +951,7 @@ CALLABLE = {
         public.send_video_job_webhook
         public.set_video_job_limit
         public.set_video_job_queue
+        public.settle_video_job_leftovers
         public.settle_video_job_webhook
         public.settle_video_jobs
         public.start_video_job
@@ -975,8 +982,10 @@ CALLABLE = {
         videojobs.forget_deleted_jobs
         videojobs.give_up_lease
         videojobs.is_admin
+        videojobs.is_being_made
         videojobs.is_fair
         videojobs.is_service
+        videojobs.is_wanted
         videojobs.job_of_wish
         videojobs.job_place
         videojobs.job_to_change
@@ -1026,6 +1035,7 @@ videojobs.checkpoints              -     -              select,insert,update,del
 videojobs.deleted_jobs             -     -              -
 videojobs.job_measures             -     select         select
 videojobs.leases                   -     -              select,insert,update,delete
+videojobs.leftovers                -     -              select,insert,update,delete
 videojobs.limits                   -     -              select,insert,update,delete
 videojobs.pending_tallies          -     -              select
 videojobs.queues                   -     -              select,insert,update,delete

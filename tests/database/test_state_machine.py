@@ -131,6 +131,7 @@ ENDPOINT = {
 DELIVERY = {"endpoint_id": USER, "event": "job.completed", "payload": "{}"}
 REFUSED |= {
     "change_feed_is_one_row": {"only_row": False},
+    "leftovers_are_places_of_attempts": {"prefix": "uploads"},
     "webhook_endpoints_kind_is_known": {**ENDPOINT, "kind": "pigeon", "secret": None},
     "webhook_endpoints_url_is_short": {**ENDPOINT, "url": ""},
     "webhook_endpoints_address_is_short": {**ENDPOINT, "address": ""},
@@ -150,6 +151,7 @@ TABLES = {
     "archived_jobs": ("videojobs", "archived_jobs"),
     "transitions": ("videojobs", "transitions"),
     "change_feed": ("videojobs", "change_feed"),
+    "leftovers": ("videojobs", "leftovers"),
     "webhook_endpoints": ("videojobs", "webhook_endpoints"),
     "webhook_deliveries": ("videojobs", "webhook_deliveries"),
 }

@@ -195,6 +195,8 @@ OPERATIONS: list[Callable[[VideoJobManager, Lease], Any]] = [
     lambda m, lease: m.reconcile_stats(),
     lambda m, lease: m.perform(calls.settle_jobs([])),
     lambda m, lease: m.perform(calls.remove_worker("w")),
+    lambda m, lease: m.perform(calls.claim_leftovers("0123456789abcdef")),
+    lambda m, lease: m.perform(calls.settle_leftovers(["x"])),
     lambda m, lease: m.perform(calls.diagnose()),
     lambda m, lease: m.perform(calls.probe_rows(501)),
 ]

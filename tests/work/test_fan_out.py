@@ -91,6 +91,8 @@ def test_two_workers_share_one_film(manager, storage, storage_dir, create, datab
     assert frames(storage_dir / video.path) == 1500
     assert segments(manager, job_id) == []
     assert [path.name for path in storage_dir.iterdir() if path.is_dir()] == [str(job_id)]
+    with psycopg.connect(database) as connection:
+        assert connection.execute("select prefix from videojobs.leftovers").fetchall() == []
 
 
 def test_a_shared_film_is_packaged_when_it_is_joined(

@@ -16,6 +16,7 @@ from videojobs.calls.jobs import (
     list_jobs,
     retry_job,
 )
+from videojobs.calls.leftovers import claim_leftovers, settle_leftovers
 from videojobs.calls.live import get_sight, list_teams, read_changes
 from videojobs.calls.many import (
     bulk_update_ids,
@@ -82,6 +83,7 @@ __all__ = [
     "check",
     "claim_deliveries",
     "claim_jobs",
+    "claim_leftovers",
     "clear",
     "complete_job",
     "configure",
@@ -123,6 +125,7 @@ __all__ = [
     "set_queue_fairness",
     "settle_delivery",
     "settle_jobs",
+    "settle_leftovers",
     "start_processing",
     "test_webhook",
     "update_status",

@@ -59,7 +59,11 @@ class Storage(Protocol):
         ...
 
     def remove(self, prefix: str) -> None:
-        """Nothing is left below *prefix*. Repeating the call is harmless."""
+        """Nothing is left below *prefix*. Repeating the call is harmless.
+
+        Raises:
+            ProcessingError: Something is; retryable.
+        """
         ...
 
     def signed_url(self, path: str, expires_in: timedelta) -> str:

@@ -116,8 +116,19 @@ class LocalStorage:
         return os.access(self.root, os.R_OK | os.X_OK) and self.root.is_dir()
 
     def remove(self, prefix: str) -> None:
-        """Nothing is left below *prefix*. Repeating the call is harmless."""
-        shutil.rmtree(self.root / inside(prefix), ignore_errors=True)
+        """Nothing is left below *prefix*. Repeating the call is harmless.
+
+        Raises:
+            ProcessingError: Something is (``storage_failed``; retryable).
+        """
+        folder = self.root / inside(prefix)
+        shutil.rmtree(folder, ignore_errors=True)
+        if os.path.lexists(folder):
+            raise ProcessingError(
+                f"{folder} cannot be removed; let the worker's user write there",
+                code="storage_failed",
+                retryable=True,
+            )
 
     def signed_url(self, path: str, expires_in: timedelta) -> str:
         """Always refused.
