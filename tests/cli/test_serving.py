@@ -49,7 +49,8 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 def test_without_a_database_it_serves_an_embedded_one(bare_environment, tmp_path: Path):
     """With a login for development that says so, in its answer and in the log, and for this machine."""
-    with serving(tmp_path, bare_environment) as (url, log):
+    with serving(tmp_path, bare_environment, "--dashboard") as (url, log):
+        page = httpx.get(f"{url}/video-jobs", follow_redirects=True)
         session = httpx.post(f"{url}/dev/login", json={"email": "ada@example.com"}).json()
         token = {"Authorization": f"Bearer {session['access_token']}"}
         video = b"\x00\x00\x00\x18ftypmp42" + bytes(1000)
@@ -64,6 +65,22 @@ def test_without_a_database_it_serves_an_embedded_one(bare_environment, tmp_path
     assert f"development login of {session['user_id']}" in told
     assert (figures.status_code, rebound.status_code) == (403, 400)
     assert session["access_token"] not in told
+    assert (page.status_code, page.url.path) == (200, "/video-jobs/sign-in")
+
+
+def test_a_stack_that_runs_is_served_too(bare_environment, tmp_path: Path, stack, database):
+    """With the lines in the environment that `videojobs local up` printed."""
+    environment = {
+        **bare_environment,
+        "SUPABASE_DB_URL": database,
+        "SUPABASE_JWT_SECRET": stack.jwt_secret,
+    }
+    with serving(tmp_path, environment, "--data-dir", str(stack.data_dir)) as (url, _):
+        session = httpx.post(f"{url}/dev/login", json={}).json()
+        token = {"Authorization": f"Bearer {session['access_token']}"}
+        jobs = httpx.get(f"{url}/api/v1/user/jobs", headers=token)
+
+    assert (jobs.status_code, jobs.json()["items"]) == (200, [])
 
 
 def test_on_a_configured_database_there_is_no_development_login(

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import ipaddress
 import logging
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
@@ -14,15 +11,13 @@ from uuid import UUID
 import typer
 
 from videojobs.async_manager import AsyncVideoJobManager
-from videojobs.cli.options import DatabaseUrl, settings_for
+from videojobs.cli.backends import Backend, DataDir, IsLocal, StorageUrl, backend, is_loopback
+from videojobs.cli.options import DatabaseUrl
 from videojobs.cli.printing import complaints, console
 from videojobs.connecting import open_async_transport
 from videojobs.errors import ConfigurationError
-from videojobs.local import LocalStack
 from videojobs.local.running import RunningStack
-from videojobs.requests import refuse
-from videojobs.settings import Settings
-from videojobs.storage import open_storage
+from videojobs.storage import Storage, open_storage
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -37,21 +32,9 @@ _MOST_PEOPLE = 30
 def dashboard(
     host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port; 0 for any.", min=0, max=65535)] = 8100,
-    local: Annotated[
-        bool,
-        typer.Option("--local", help="On the embedded stack, whatever the environment names."),
-    ] = False,
-    data_dir: Annotated[
-        Path, typer.Option(help="The embedded stack's folder; of a running one, or to start one.")
-    ] = Path(".videojobs"),
-    storage: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="Where outputs are, as for `videojobs worker`; else what the environment names.",
-            show_default=False,
-        ),
-    ] = None,
+    local: IsLocal = False,
+    data_dir: DataDir = Path(".videojobs"),
+    storage: StorageUrl = None,
     database_url: DatabaseUrl = None,
 ) -> None:
     """Show the jobs in a browser, live, until Ctrl-C. Without a configured database, an embedded one's.
@@ -59,51 +42,19 @@ def dashboard(
     People sign in with e-mail and password of the Supabase project. On the embedded stack they
     choose who they are, without a password: it answers on this machine only.
     """
-    if local and database_url is not None:
-        raise refuse("dashboard", "database_url", database_url, "give --local or --database-url")
-    settings = settings_for(database_url)
-    if storage is not None:
-        settings = dataclasses.replace(settings, storage=storage)
-    is_configured = settings.supabase_url is not None or settings.database_url is not None
-    with ExitStack() as started:
-        stack = None
-        if local or not is_configured:
-            stack = RunningStack.find(data_dir) or _started(data_dir, started)
-        elif settings.jwt_secret and (running := RunningStack.find(data_dir)):
-            # What `videojobs local up` printed is in the environment.
-            stack = running if running.jwt_secret == settings.jwt_secret else None
-        _run(settings, stack, host=host, port=port)
+    with backend(
+        "dashboard", local=local, data_dir=data_dir, storage=storage, database_url=database_url
+    ) as found:
+        _run(found, host=host, port=port)
 
 
-def _started(data_dir: Path, started: ExitStack) -> RunningStack:
-    started.enter_context(LocalStack.start(data_dir))
-    stack = RunningStack.find(data_dir)
-    if stack is None:
-        raise ConfigurationError(f"the stack in {data_dir} does not answer; look at its log")
-    return stack
-
-
-def _run(settings: Settings, stack: RunningStack | None, *, host: str, port: int) -> None:
-    if stack is not None:
-        if not _is_loopback(host):
-            raise ConfigurationError(
-                f"host={host!r}: on the embedded stack people sign in without a password, so the "
-                "dashboard listens on this machine only; use 127.0.0.1, or configure a project"
-            )
-        settings = dataclasses.replace(
-            settings,
-            database_url=stack.database_url,
-            transport="postgres",
-            jwt_secret=stack.jwt_secret,
-            jwt_issuer=stack.issuer,
-            jwks=None,
-            supabase_url=None,
-        )
-    app = _application(settings, stack)
+def _run(found: Backend, *, host: str, port: int) -> None:
+    refuse_strangers(found, host)
+    manager = AsyncVideoJobManager(open_async_transport(found.settings), found.settings)
+    app = _application(found, manager)
     import uvicorn
 
-    # At INFO it writes each page's key into the log.
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    keep_pages_secret()
     console.print(f"http://{host}:{port}{PATH}", markup=False, highlight=False, soft_wrap=True)
     complaints.print("the dashboard runs; Ctrl-C stops it", style="dim")
     uvicorn.run(
@@ -117,17 +68,51 @@ def _run(settings: Settings, stack: RunningStack | None, *, host: str, port: int
     )
 
 
-def _application(settings: Settings, stack: RunningStack | None) -> FastAPI:
+def refuse_strangers(found: Backend, host: str) -> None:
+    """The embedded stack's dashboard is for this machine alone.
+
+    Raises:
+        ConfigurationError: The address may be reached from elsewhere.
+    """
+    if found.stack is not None and not is_loopback(host):
+        raise ConfigurationError(
+            f"host={host!r}: on the embedded stack people sign in without a password, so the "
+            "dashboard listens on this machine only; use 127.0.0.1, or configure a project"
+        )
+
+
+def keep_pages_secret() -> None:
+    """At INFO, uvicorn writes the key of each page into the log."""
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+
+
+def mount_dashboard(
+    app: FastAPI, found: Backend, manager: AsyncVideoJobManager, storage: Storage
+) -> None:
+    """The application shows the dashboard too, at `PATH`."""
+    from videojobs.access import TokenVerifier
+    from videojobs.dashboard import mount
+
+    mount(
+        app,
+        manager,
+        path=PATH,
+        storage=storage,
+        verifier=TokenVerifier.from_settings(found.settings),
+        development=None if found.stack is None else _development(found.stack, manager),
+    )
+
+
+def _application(found: Backend, manager: AsyncVideoJobManager) -> FastAPI:
     from videojobs.access import TokenVerifier
     from videojobs.dashboard import create_app
 
-    manager = AsyncVideoJobManager(open_async_transport(settings), settings)
     return create_app(
         manager,
         path=PATH,
-        storage=open_storage(None, settings),
-        verifier=TokenVerifier.from_settings(settings),
-        development=None if stack is None else _development(stack, manager),
+        storage=open_storage(None, found.settings),
+        verifier=TokenVerifier.from_settings(found.settings),
+        development=None if found.stack is None else _development(found.stack, manager),
     )
 
 
@@ -181,10 +166,3 @@ def _is_id(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

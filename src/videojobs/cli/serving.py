@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
@@ -11,12 +10,13 @@ from uuid import UUID
 import typer
 
 from videojobs.async_manager import AsyncVideoJobManager
-from videojobs.cli.options import DatabaseUrl, settings_for
+from videojobs.cli.backends import Backend, DataDir, IsLocal, StorageUrl, backend, is_loopback
+from videojobs.cli.dashboard import PATH, keep_pages_secret, mount_dashboard, refuse_strangers
+from videojobs.cli.options import DatabaseUrl
 from videojobs.cli.printing import complaints
 from videojobs.cli.sending import SendsWebhooks, sending
 from videojobs.connecting import open_async_transport
-from videojobs.local import LocalStack
-from videojobs.requests import refuse
+from videojobs.local.running import RunningStack
 from videojobs.settings import Settings
 from videojobs.storage import open_storage
 
@@ -31,52 +31,49 @@ _LOCAL_HOSTS = ("localhost", "127.0.0.1")
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port; 0 for any.", min=0, max=65535)] = 8000,
-    local: Annotated[
-        bool,
-        typer.Option("--local", help="On the embedded stack, whatever the environment names."),
+    local: IsLocal = False,
+    data_dir: DataDir = Path(".videojobs"),
+    storage: StorageUrl = None,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help=f"Also show the dashboard, at {PATH}.")
     ] = False,
-    data_dir: Annotated[
-        Path, typer.Option(help="Keeps the embedded stack's data for the next start.")
-    ] = Path(".videojobs"),
     webhooks: SendsWebhooks = True,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Serve the REST API, until Ctrl-C. Without a configured database, on an embedded one."""
-    if local and database_url is not None:
-        raise refuse("serve", "database_url", database_url, "give --local or --database-url")
-    settings = settings_for(database_url)
-    is_configured = settings.supabase_url is not None or settings.database_url is not None
-    if local or not is_configured:
-        with LocalStack.start(data_dir) as stack:
-            _run(*_on_stack(stack, settings, host), host=host, port=port, webhooks=webhooks)
-    else:
-        _run(settings, None, host=host, port=port, webhooks=webhooks)
+    """Serve the REST API, until Ctrl-C. Without a configured database, on an embedded one.
+
+    On the embedded stack, POST /dev/login signs anybody in without a password: from this machine
+    only.
+    """
+    with backend(
+        "serve", local=local, data_dir=data_dir, storage=storage, database_url=database_url
+    ) as found:
+        if found.stack is not None:
+            found = dataclasses.replace(found, settings=_guarded(found.settings, host))
+        if dashboard:
+            refuse_strangers(found, host)
+        app = _application(found, _sign_in(found, host), dashboard=dashboard)
+        _run(app, found.settings, host=host, port=port, webhooks=webhooks)
 
 
-def _on_stack(stack: LocalStack, settings: Settings, host: str) -> tuple[Settings, SignIn | None]:
-    web = settings.web
-    if not web.allowed_hosts and _is_loopback(host):
-        # Else a web page could have its own name lead here, and sign in as anybody.
-        web = dataclasses.replace(web, allowed_hosts=_LOCAL_HOSTS)
-    settings = dataclasses.replace(
-        settings,
-        database_url=stack.database_url,
-        transport="postgres",
-        jwt_secret=stack.jwt_secret,
-        jwt_issuer=stack.issuer,
-        jwks=None,
-        supabase_url=None,
-        web=web,
-    )
-    if settings.storage is None:
-        settings.storage_dir.mkdir(parents=True, exist_ok=True)
-    if not _is_loopback(host):
+def _guarded(settings: Settings, host: str) -> Settings:
+    if settings.web.allowed_hosts or not is_loopback(host):
+        return settings
+    # Else a web page could have its own name lead here, and sign in as anybody.
+    web = dataclasses.replace(settings.web, allowed_hosts=_LOCAL_HOSTS)
+    return dataclasses.replace(settings, web=web)
+
+
+def _sign_in(found: Backend, host: str) -> SignIn | None:
+    if found.stack is None:
+        return None
+    if not is_loopback(host):
         complaints.print(f"no development login: {host} may be reached from outside", style="dim")
-        return settings, None
-    return settings, _sign_in_at(stack)
+        return None
+    return _sign_in_at(found.stack)
 
 
-def _sign_in_at(stack: LocalStack) -> SignIn:
+def _sign_in_at(stack: RunningStack) -> SignIn:
     def sign_in(user_id: UUID, wish: Login) -> str:
         metadata = {"role": "admin"} if wish.is_admin else None
         return stack.user_token(user_id, email=wish.email, app_metadata=metadata)
@@ -84,17 +81,28 @@ def _sign_in_at(stack: LocalStack) -> SignIn:
     return sign_in
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _application(found: Backend, sign_in: SignIn | None, *, dashboard: bool) -> FastAPI:
+    from videojobs.access import TokenVerifier
+    from videojobs.web import create_app
+
+    settings = found.settings
+    place = open_storage(None, settings)
+    place.check()
+    manager = AsyncVideoJobManager(open_async_transport(settings), settings)
+    app = create_app(
+        lambda: manager,
+        auth=TokenVerifier.from_settings(settings),
+        storage=place,
+        settings=settings.web,
+        development_login=sign_in,
+    )
+    if dashboard:
+        keep_pages_secret()
+        mount_dashboard(app, found, manager, place)
+    return app
 
 
-def _run(
-    settings: Settings, sign_in: SignIn | None, *, host: str, port: int, webhooks: bool
-) -> None:
-    app = _application(settings, sign_in)
+def _run(app: FastAPI, settings: Settings, *, host: str, port: int, webhooks: bool) -> None:
     import uvicorn
 
     complaints.print(f"serving at http://{host}:{port}, with its description at /docs", style="dim")
@@ -108,18 +116,3 @@ def _run(
             server_header=False,
             timeout_graceful_shutdown=10,
         )
-
-
-def _application(settings: Settings, sign_in: SignIn | None) -> FastAPI:
-    from videojobs.access import TokenVerifier
-    from videojobs.web import create_app
-
-    place = open_storage(None, settings)
-    place.check()
-    return create_app(
-        lambda: AsyncVideoJobManager(open_async_transport(settings), settings),
-        auth=TokenVerifier.from_settings(settings),
-        storage=place,
-        settings=settings.web,
-        development_login=sign_in,
-    )

@@ -14,6 +14,7 @@ from videojobs.errors import ConfigurationError, MissingExtraError
 try:
     import nicegui
     from fastapi import FastAPI
+    from fastapi.responses import RedirectResponse
 except ImportError as error:
     raise MissingExtraError("dashboard", "The dashboard") from error
 
@@ -73,6 +74,8 @@ def mount(
         development=development,
         open_storage=opened,
     ).mount_on(app)
+    # Not left to the application, which may not redirect to paths with a slash.
+    app.add_route(path, lambda _: RedirectResponse(f"{path}/"), include_in_schema=False)
     _mounted.append(path)
 
 
@@ -109,8 +112,6 @@ def create_app(
 
     @app.get("/")
     async def to_dashboard() -> object:  # pyright: ignore[reportUnusedFunction] # called by FastAPI
-        from fastapi.responses import RedirectResponse
-
         return RedirectResponse(f"{path}/")
 
     return app
