@@ -84,6 +84,8 @@ class SigningKeys:
         except (jwt.PyJWTError, ValueError, RecursionError) as error:
             raise TokenRefusedError(str(error)) from None
         algorithm, key_id = header.get("alg"), header.get("kid")
+        if not isinstance(algorithm, str):
+            raise TokenRefusedError("its header names no algorithm")
         if algorithm == "HS256" and self._secret is not None:
             return self._secret, "HS256"
         key = self._public.get(key_id)

@@ -127,6 +127,9 @@ REFUSED = {
     "signed with the public key": _confused(),
     "the algorithm of another key": written_by_hand({"alg": "RS256", "kid": "ec-1"}, claims()),
     "a list for an algorithm": written_by_hand({"alg": ["HS256"]}, claims(), SECRET.encode()),
+    "a list for an algorithm, with a key": written_by_hand(
+        {"alg": ["ES256"], "kid": "x"}, claims()
+    ),
     "a stronger hash of the secret": jwt.encode(claims(), SECRET * 2, algorithm="HS512"),
     "a service's": by_secret(role="service_role"),
     "the anon key": by_secret(role="anon", sub=None),
