@@ -362,8 +362,12 @@ class LiveJobs:
     async def _renew_sights(self) -> None:
         while True:
             await asyncio.sleep(self._sight_seconds)
-            with suppress(VideoJobsError):  # without a database nothing is told either
+            try:
                 await self._renew()
+            except VideoJobsError as error:  # without a database nothing is told either
+                logger.debug("teams cannot be read, will try again: %s", error)
+            except Exception:  # a silent end of this task would go on telling those who have left
+                logger.exception("reading teams broke, will try again")
 
     async def _renew(self) -> None:
         users = self._audience.users()

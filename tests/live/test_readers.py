@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import AsyncExitStack
 from typing import Any
 from uuid import UUID, uuid4
 
+import jwt
 import psycopg
 import pytest
 
@@ -52,6 +54,23 @@ async def test_who_joins_a_team_sees_it(
         job = await manager.create_job(user_id=BOB, team_id=team)
 
         assert (await told(following)).job_id == job.id
+
+
+async def test_who_is_nobody_sees_nothing(rest_manager: AsyncVideoJobManager, stack: LocalStack):
+    """A token of no user is believed by PostgREST; going back, it finds nobody's jobs."""
+    nobody = rest_manager.as_user(_token_of_nobody(stack))
+    async with LiveJobs(rest_manager) as live:
+        async with live.follow() as following:
+            begin = await told(following)
+        await rest_manager.create_job(user_id=ADA)
+
+        async with live.follow(nobody, since=begin.id) as following:
+            assert await is_silent(following)
+
+
+def _token_of_nobody(stack: LocalStack) -> str:
+    claims = {"role": "authenticated", "exp": int(time.time()) + 60}
+    return jwt.encode(claims, stack.jwt_secret, algorithm="HS256")
 
 
 async def test_an_admin_sees_all(live: LiveJobs, manager: AsyncVideoJobManager, stack: LocalStack):

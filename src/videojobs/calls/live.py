@@ -11,6 +11,8 @@ from videojobs.changes import Changes, Sight
 from videojobs.models import Rows
 from videojobs.requests import BATCH_LIMIT
 
+_NOBODY = UUID(int=0)
+
 
 def read_changes(
     since: str | None,
@@ -21,11 +23,13 @@ def read_changes(
 ) -> Call[Changes]:
     """What was written since the snapshot, of all or of those whose jobs one sees."""
     owner = None if sight is None or sight.sees_all else sight
+    # To the database, no user means everybody's jobs.
+    user_id = None if owner is None else owner.user_id or _NOBODY
     arguments = {
         "since": since,
         "job_ids": list(job_ids),
         "running_since": running_since,
-        "user_id": owner and owner.user_id,
+        "user_id": user_id,
         "team_ids": sorted(owner.team_ids) if owner else [],
         "row_limit": BATCH_LIMIT,
     }
