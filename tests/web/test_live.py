@@ -240,6 +240,18 @@ async def test_a_token_in_the_first_message_can_be_renewed(live_url: str, stack:
     assert time.monotonic() - started > 2
 
 
+async def test_who_is_no_admin_any_more_sees_no_more_of_others(live_url: str, stack: LocalStack):
+    """A fresh token without the role ends the socket, whose sight was an admin's."""
+    async with socket(live_url) as connection:
+        admin = stack.user_token(EVE, app_metadata={"role": "admin"})
+        wish = {"type": "follow", "token": admin, "filter": {"scope": "visible"}}
+        await connection.send(json.dumps(wish))
+        assert (await heard(connection))["type"] == "reset"
+        await connection.send(json.dumps({"type": "token", "token": stack.user_token(EVE)}))
+
+        assert await code_of(connection) == 4401
+
+
 @pytest.mark.parametrize(
     ("messages", "code"),
     [

@@ -124,6 +124,9 @@ class _Conversation:
         caller = await self._services.caller_with(self._socket, token)
         if self._caller is not None and caller.user_id != self._caller.user_id:
             raise _Closing(NOT_SIGNED_IN, "This is another user's token: open another WebSocket.")
+        if self._caller is not None and caller.is_admin != self._caller.is_admin:
+            # What one sees was asked for at the beginning.
+            raise _Closing(NOT_SIGNED_IN, "Your rights have changed: open another WebSocket.")
         self._caller, self._expires_at = caller, caller.expires_at
 
     async def _listen(self) -> None:
