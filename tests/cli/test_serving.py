@@ -48,8 +48,12 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def test_without_a_database_it_serves_an_embedded_one(bare_environment, tmp_path: Path):
-    """With a login for development that says so, in its answer and in the log, and for this machine."""
-    with serving(tmp_path, bare_environment, "--dashboard") as (url, log):
+    """With a login for development that says so, in its answer and in the log, and for this machine.
+
+    No page of another site signs in, though CORS lets all of them call.
+    """
+    environment = {**bare_environment, "VIDEOJOBS_WEB_CORS_ORIGINS": "*"}
+    with serving(tmp_path, environment, "--dashboard") as (url, log):
         page = httpx.get(f"{url}/video-jobs", follow_redirects=True)
         session = httpx.post(f"{url}/dev/login", json={"email": "ada@example.com"}).json()
         token = {"Authorization": f"Bearer {session['access_token']}"}
@@ -57,8 +61,13 @@ def test_without_a_database_it_serves_an_embedded_one(bare_environment, tmp_path
         made = httpx.post(f"{url}/api/v1/process", headers=token, files={"file": video})
         figures = httpx.get(f"{url}/metrics", headers=token)
         rebound = httpx.post(f"{url}/dev/login", json={}, headers={"Host": "evil.example"})
+        pages = [
+            httpx.post(f"{url}/dev/login", json={}, headers={"Origin": origin}).status_code
+            for origin in ("https://evil.example", "null", "http://[", "http://localhost:3000")
+        ]
         told = log.read_text()
 
+    assert pages == [403, 403, 403, 200]
     assert (made.status_code, made.json()["user_id"]) == (201, session["user_id"])
     assert (tmp_path / "videojobs-output" / made.json()["source_url"]).read_bytes() == video
     assert "development login" in session["notice"]

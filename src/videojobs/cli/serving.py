@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from videojobs.web.routes.development import Login, SignIn
 
-_LOCAL_HOSTS = ("localhost", "127.0.0.1")
+_LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
 
 def serve(

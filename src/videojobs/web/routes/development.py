@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from videojobs.web.documentation import answers
+from videojobs.web.problems import ProblemError
 from videojobs.web.services import address_of, services_of
 
 logger = logging.getLogger("videojobs.web")
 
 LIFETIME_SECONDS = 3600
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _NOTICE = (
     "This is a development login. It signs anybody in as anybody, without a password, and exists "
     "only on the embedded stack. Never let it be reached from outside of this machine."
@@ -52,6 +55,10 @@ def add_login(api: APIRouter, sign_in: SignIn) -> None:
     async def dev_login(wish: Login, request: Request) -> Response:
         """A token for a chosen user. Only on the embedded stack."""
         services_of(request).rate_limit.take(address_of(request))
+        if not _is_of_this_machine(request.headers.get("Origin")):
+            raise ProblemError(
+                403, "not-allowed", "The development login is for pages of this machine alone."
+            )
         user_id = wish.user_id or uuid4()
         logger.warning("development login of %s%s", user_id, " as admin" if wish.is_admin else "")
         session = Session(access_token=sign_in(user_id, wish), user_id=user_id)
@@ -67,6 +74,14 @@ def add_login(api: APIRouter, sign_in: SignIn) -> None:
         methods=["POST"],
         summary="Sign in, for development",
         response_model=None,
-        responses=answers(Session, described="A token, good for an hour.", has_body=True),
+        responses=answers(Session, 403, described="A token, good for an hour.", has_body=True),
         tags=["development"],
     )
+
+
+def _is_of_this_machine(origin: str | None) -> bool:
+    # Whatever CORS allows: with "*", any page that a developer visits could sign in as an admin.
+    try:
+        return origin is None or urlsplit(origin).hostname in _LOOPBACK
+    except ValueError:
+        return False
