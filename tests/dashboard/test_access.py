@@ -173,6 +173,30 @@ def test_other_sites_cannot_sign_in_or_out(server: Server, headers: dict[str, st
     assert "set-cookie" not in signed_in.headers
 
 
+@pytest.mark.parametrize("origin", ["https://evil.example", "http://["])
+def test_other_sites_do_not_reach_the_pages_socket(server: Server, origin: str):
+    """Neither over WebSocket nor where it is spoken over HTTP, and no answer lets them read it."""
+    address = f"{server.url}/_nicegui_ws/socket.io/?EIO=4&transport=polling"
+
+    ours = httpx.get(address)
+    theirs = httpx.get(address, headers={"Origin": origin})
+
+    assert (ours.status_code, theirs.status_code) == (200, 403)
+    assert "access-control-allow-origin" not in theirs.headers
+
+
+def test_no_form_is_larger_than_forms_are(server: Server):
+    """Nobody has to sign in to send one; what says its size is refused, and the rest cut off."""
+    part = b'--B\r\nContent-Disposition: form-data; name="x"; filename="x"\r\n\r\n'
+    multipart = {"Content-Type": "multipart/form-data; boundary=B"}
+    body = part + bytes(1_100_000) + b"\r\n--B--\r\n"
+
+    told = httpx.post(f"{server.url}/sign-in", content=body, headers=multipart)
+    untold = httpx.post(f"{server.url}/sign-in", content=iter([body]), headers=multipart)
+
+    assert (told.status_code, untold.status_code) == (413, 400)
+
+
 def test_every_answer_forbids_frames_and_other_hosts(server: Server):
     """The headers say so, and what scripts, styles and fonts the pages may load: ours."""
     headers = httpx.get(f"{server.url}/sign-in").headers

@@ -22,6 +22,7 @@ from contextlib import asynccontextmanager
 
 import uvicorn
 from fastapi import FastAPI
+from nicegui import Client
 from videojobs import AsyncVideoJobManager, ConfigurationError, Settings
 from videojobs.access import TokenVerifier
 from videojobs.dashboard import mount
@@ -40,6 +41,10 @@ async def lifespan(app):
         yield
 
 app = FastAPI(lifespan=lifespan)
+
+@app.get("/pages")
+async def pages():
+    return len(Client.instances)
 
 @app.get("/hello")
 async def hello():
@@ -101,6 +106,16 @@ def test_it_lives_below_its_path(application: tuple[str, Path]):
     assert first.url == f"{url}/ops/jobs/sign-in?next=%2F"
     assert 'href="/ops/jobs/assets/dashboard.css"' in first.text
     assert icon.status_code == 200
+
+
+def test_who_is_not_signed_in_costs_nothing(application: tuple[str, Path]):
+    """No page is kept for them, however many they ask for."""
+    url, _ = application
+
+    answers = [httpx.get(f"{url}/ops/jobs/jobs/{number}").status_code for number in range(5)]
+
+    assert answers == [303] * 5
+    assert httpx.get(f"{url}/pages").json() == 0
 
 
 def test_a_process_has_one(application: tuple[str, Path]):

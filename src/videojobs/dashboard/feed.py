@@ -11,7 +11,7 @@ from uuid import UUID
 
 from videojobs.async_manager import AsyncVideoJobManager
 from videojobs.errors import AuthenticationError, VideoJobsError
-from videojobs.live import JobChange, LiveJobs
+from videojobs.live import Following, JobChange, LiveJobs
 from videojobs.models import VideoJob
 
 logger = logging.getLogger("videojobs.dashboard")
@@ -19,6 +19,7 @@ logger = logging.getLogger("videojobs.dashboard")
 _GATHER_SECONDS = 0.2
 _AFTER_FAILURE_SECONDS = 3.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 15.0
+_SHORTEST_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -45,16 +46,27 @@ class Batch:
 
 
 class Feed:
-    """Follows the jobs that one viewer may see, for as long as the page is open."""
+    """Follows the jobs that one viewer may see, for as long as the page is open.
+
+    Args:
+        live: Tells what changes.
+        viewer: The manager with the viewer's rights.
+        tell: Draws what came together.
+        seconds_left: For how long the viewer's token is good. What he may see is asked for anew
+            with the next one.
+    """
 
     def __init__(
         self,
         live: LiveJobs,
         viewer: AsyncVideoJobManager,
         tell: Callable[[Batch], Awaitable[None]],
+        *,
+        seconds_left: Callable[[], float],
     ) -> None:
         self._live = live
         self._viewer = viewer
+        self._seconds_left = seconds_left
         self._tell = tell
         self._batch = Batch()
         self._arrived = asyncio.Event()
@@ -80,11 +92,22 @@ class Feed:
             telling.cancel()
 
     async def _follow(self) -> None:
-        async with self._live.follow(self._viewer) as changes:
-            while taken := await changes.take():
-                for change in taken:
-                    self._batch.add(change)
-                self._arrived.set()
+        is_renewed = True
+        while is_renewed:
+            async with self._live.follow(self._viewer) as changes:
+                is_renewed = await self._take_until_renewal(changes)
+
+    async def _take_until_renewal(self, changes: Following) -> bool:
+        """Whether the token ended; else the changes did."""
+        try:
+            async with asyncio.timeout(max(_SHORTEST_SECONDS, self._seconds_left())):
+                while taken := await changes.take():
+                    for change in taken:
+                        self._batch.add(change)
+                    self._arrived.set()
+        except TimeoutError:
+            return True
+        return False
 
     def _note(self, *, missed: bool) -> None:
         self._batch.missed |= missed

@@ -109,6 +109,8 @@ class Dashboard:
         async def page(request: Request) -> Response | None:
             session = self._session(request)
             if session is None:
+                # NiceGUI keeps what it made for the page for a minute, in case a browser calls back.
+                ui.context.client.delete()
                 return self._to_sign_in(request)
             return await self._open(session)
 

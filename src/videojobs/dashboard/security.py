@@ -38,6 +38,12 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_LARGEST_BODY = 1_048_576
+"""Of what a page says at once where WebSockets do not get through, and more than any form of ours."""
+_SOCKET = "/_nicegui_ws/"
+_OTHER_NAME = (
+    "This dashboard runs on the embedded stack and answers to localhost and 127.0.0.1 only.\n"
+)
 
 
 class Guard:
@@ -59,9 +65,13 @@ class Guard:
             return await self._app(scope, receive, send)
         headers = Headers(scope=scope)
         if self._only_this_machine and host_of(headers) not in _LOOPBACK:
-            return await _refuse(scope, receive, send)
-        if scope["type"] == "websocket" and not comes_from_here(headers):
-            return await _refuse(scope, receive, send)
+            return await _refuse(scope, receive, send, 421, _OTHER_NAME)
+        # NiceGUI's socket answers the pages of any site, over WebSocket and over HTTP.
+        is_socket = scope["type"] == "websocket" or _SOCKET in scope["path"]
+        if is_socket and not comes_from_here(headers):
+            return await _refuse(scope, receive, send, 403, "It was asked from another site.\n")
+        if _announced_size(headers) > _LARGEST_BODY:
+            return await _refuse(scope, receive, send, 413, "It is larger than any form here.\n")
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -70,12 +80,15 @@ class Guard:
                     answer.setdefault(name, value)
             await send(message)
 
-        return await self._app(scope, receive, send_guarded)
+        return await self._app(scope, _limited(receive), send_guarded)
 
 
 def host_of(headers: Mapping[str, str]) -> str | None:
-    """The name by which the dashboard was asked for, without its port."""
-    return urlsplit(f"//{headers.get('host', '')}").hostname
+    """The name by which the dashboard was asked for, without its port; none if it is no name."""
+    try:
+        return urlsplit(f"//{headers.get('host', '')}").hostname
+    except ValueError:
+        return None
 
 
 def comes_from_here(headers: Mapping[str, str]) -> bool:
@@ -83,15 +96,33 @@ def comes_from_here(headers: Mapping[str, str]) -> bool:
     if (site := headers.get("sec-fetch-site")) is not None:
         return site in ("same-origin", "none")
     origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == headers.get("host")
+    try:
+        return origin is None or urlsplit(origin).netloc == headers.get("host")
+    except ValueError:
+        return False
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+def _announced_size(headers: Mapping[str, str]) -> int:
+    told = headers.get("content-length", "")
+    return int(told) if told.isascii() and told.isdecimal() and len(told) < 20 else 0
+
+
+def _limited(receive: Receive) -> Receive:
+    """Ends a body that goes on for too long, as if the caller had left."""
+    size = 0
+
+    async def limited() -> Message:
+        nonlocal size
+        message = await receive()
+        if message["type"] == "http.request":
+            size += len(message.get("body", b""))
+        return message if size <= _LARGEST_BODY else {"type": "http.disconnect"}
+
+    return limited
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, reason: str) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008})
         return
-    answer = PlainTextResponse(
-        "This dashboard runs on the embedded stack and answers to localhost and 127.0.0.1 only.\n",
-        status_code=421,
-    )
-    await answer(scope, receive, send)
+    await PlainTextResponse(reason, status_code=status)(scope, receive, send)

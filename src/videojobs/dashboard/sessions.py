@@ -60,6 +60,11 @@ class Session:
         """Who is signed in, as the latest token tells."""
         return self._grant.caller
 
+    @property
+    def seconds_left(self) -> float:
+        """For how long the latest token is good."""
+        return self._grant.seconds_left
+
     async def token(self) -> str:
         """An access token that is good for a while yet.
 

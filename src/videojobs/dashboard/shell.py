@@ -45,6 +45,7 @@ class Shell:
         self._is_development = is_development
         self._view: View | None = None
         self._loading: asyncio.Task[None] | None = None
+        self._following: asyncio.Task[None] | None = None
         self._links: dict[str, Text] = {}
         self.client = ui.context.client
 
@@ -67,14 +68,25 @@ class Shell:
         ui.skip_link(target=pages).classes("vj-skip")
         if self._loading is not None:
             await asyncio.wait([self._loading], timeout=_FIRST_DRAWING_SECONDS)
-        feed = asyncio.create_task(Feed(self._live, self._viewer.jobs, self._changed).run())
-        self.client.on_delete(lambda: feed.cancel())
+        feed = Feed(
+            self._live,
+            self._viewer.jobs,
+            self._changed,
+            seconds_left=lambda: self._viewer.session.seconds_left,
+        )
+        self._following = asyncio.create_task(feed.run())
+        self.client.on_delete(self._stop_following)
         self.client.on_delete(self._leave)
 
     def sign_out(self) -> None:
-        """The session has ended: the browser goes to the sign-in page."""
+        """The session has ended: nothing more is told, and the browser goes to the sign-in page."""
+        self._stop_following()
         if not self.client.is_deleted:
             self.client.open("/sign-in")
+
+    def _stop_following(self) -> None:
+        if self._following is not None:
+            self._following.cancel()
 
     def _show_job(self, job_id: str) -> None:
         self._show(lambda: JobPage(self._viewer, job_id))

@@ -47,13 +47,16 @@ class PasswordSignIn:
             SupabaseConnectionError: Supabase Auth could not be reached.
         """
         self._refuse_too_many(peer)
+        # Counted before it is known to have failed: else any number could be tried at once.
+        begun = time.monotonic()
+        self._failures.setdefault(peer, []).append(begun)
         try:
             grant = await self._granted(
                 lambda auth: auth.sign_in_with_password({"email": email, "password": password}),
                 _WRONG,
             )
-        except AuthenticationError:
-            self._failures.setdefault(peer, []).append(time.monotonic())
+        except SupabaseConnectionError:
+            self._failures[peer] = [at for at in self._failures.get(peer, ()) if at != begun]
             raise
         self._failures.pop(peer, None)
         return Session(grant, self._renewed)
