@@ -10,7 +10,8 @@
 -- One message to the owner, and one to the team. Realtime swallows errors of its own; here all others end
 -- too, since a job must never fail because nobody could be told of it.
 create function videojobs.broadcast(event text, user_id uuid, team_id uuid, message jsonb) returns void
-language plpgsql security definer set search_path = ''
+-- Nor may it wait: a statement's timeout, unlike a lock's, is caught by no handler.
+language plpgsql security definer set search_path = '' set lock_timeout = '250ms'
 as $$
 begin
   -- Dynamic, since Realtime may come later than this function.

@@ -184,6 +184,21 @@ def test_a_broken_realtime_breaks_no_job(with_realtime, harm: str):
     assert sql.execute("select from public.video_jobs").fetchall() == []
 
 
+def test_a_busy_realtime_keeps_no_job_waiting(with_realtime):
+    """While its table is locked, as when its partitions are made, a job ends well within a timeout."""
+    sql = with_realtime(18)
+    job = new_job(sql, TEAM)
+    sql.execute("set statement_timeout = '4s'")
+    with psycopg.connect(sql.info.dsn, password=sql.info.password) as other:
+        other.execute("lock table realtime.messages in access exclusive mode")
+
+        sql.execute("select public.start_video_job(%s, 'w', gen_random_uuid())", [job])
+        sql.execute("select public.complete_video_job(%s, 1)", [job])
+
+    row = sql.execute("select status::text from public.video_jobs").fetchone()
+    assert row == {"status": "completed"}
+
+
 @VERSIONS
 def test_it_can_be_switched_on_later_and_off_again(with_realtime, version: int):
     """Without Realtime nothing is sent; after installing it, one call does; repeating it is harmless."""
