@@ -11,6 +11,10 @@ from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import pytest
+from starlette.requests import Request
+
+from videojobs.web.problems import ProblemError
+from videojobs.web.uploads import UploadLimits, receive_form
 
 ADA = UUID("00000000-0000-4000-8000-000000000ada")
 BOB = UUID("00000000-0000-4000-8000-000000000b0b")
@@ -279,3 +283,21 @@ def test_a_body_that_announces_too_much_is_not_read(urls, stack):
         reply.begin()
 
         assert reply.status in (413, 503)  # 503 where the disk is smaller than that
+
+
+async def test_an_upload_of_untold_size_leaves_room_on_the_disk(tmp_path: Path):
+    """What comes in chunks announces nothing; it ends where the disk has no room left for it."""
+    part = b'--B\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + VIDEO
+    head = [(b"content-type", b"multipart/form-data; boundary=B")]
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": part + b"\r\n--B--\r\n", "more_body": False}
+
+    request = Request({"type": "http", "method": "POST", "headers": head}, receive)
+    limits = UploadLimits(file_bytes=10**6, text_bytes=10**6, room_bytes=2**62)
+
+    with pytest.raises(ProblemError, match="no room") as caught:
+        await receive_form(request, tmp_path, limits)
+
+    assert (caught.value.status, caught.value.kind) == (503, "no-room")
+    assert (tmp_path / "upload").read_bytes() == b""

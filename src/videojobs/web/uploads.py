@@ -6,6 +6,7 @@ import asyncio
 import errno
 import hashlib
 import re
+import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -35,6 +36,8 @@ class UploadLimits:
 
     file_bytes: int
     text_bytes: int
+    room_bytes: int
+    """Kept free on the disk that uploads pass through, however much of them is announced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +183,11 @@ class _Form:
         if len(self._head) < HEAD_BYTES:
             self._head += bytes(self._waiting[: HEAD_BYTES - len(self._head)])
             self._require_video()
+        require_room(self._path.parent, self._limits.room_bytes)
         try:
             self._file.write(self._waiting)
         except OSError as error:
-            raise _no_room(error) from error
+            raise _not_written(error) from error
         self._digest.update(self._waiting)
         self._waiting.clear()
 
@@ -209,7 +213,7 @@ class _Form:
         try:
             self._file.close()
         except OSError as error:
-            raise _no_room(error) from error
+            raise _not_written(error) from error
         return ReceivedFile(self._path, self._size, self._digest.hexdigest(), suffix, self._name)
 
     def close(self) -> None:
@@ -235,7 +239,21 @@ def _refused(name: str, allowed: str) -> ProblemError:
     )
 
 
-def _no_room(error: OSError) -> ProblemError:
+def require_room(folder: Path, needed_bytes: int) -> None:
+    """Nothing happens, unless the folder's disk has less room.
+
+    Raises:
+        ProblemError: It has.
+    """
+    if shutil.disk_usage(folder).free < needed_bytes:
+        raise _no_room("There is no room for the file now.")
+
+
+def _not_written(error: OSError) -> ProblemError:
     is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     what = "There is no room for the file now." if is_full else "The file could not be written."
+    return _no_room(what)
+
+
+def _no_room(what: str) -> ProblemError:
     return ProblemError(503, "no-room", f"{what} Try again later.", headers={"Retry-After": "60"})

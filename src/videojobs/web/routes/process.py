@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import json
 import logging
-import shutil
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +28,7 @@ from videojobs.web.documentation import answers
 from videojobs.web.limits import allow_body
 from videojobs.web.problems import ProblemError
 from videojobs.web.request_ids import REQUEST_ID
-from videojobs.web.uploads import FILE_FIELD, ReceivedFile, UploadLimits, receive_form
+from videojobs.web.uploads import FILE_FIELD, ReceivedFile, UploadLimits, receive_form, require_room
 
 logger = logging.getLogger("videojobs.web")
 
@@ -158,11 +157,13 @@ async def _named(visitor: Visitor, request: Request, key: str | None) -> Created
 
 async def _uploaded(visitor: Visitor, request: Request, key: str | None) -> CreatedJob:
     services = visitor.services
-    limits = UploadLimits(services.web.max_upload_bytes, services.web.max_body_bytes)
+    limits = UploadLimits(
+        services.web.max_upload_bytes, services.web.max_body_bytes, room_bytes=_ROOM_BYTES
+    )
     allow_body(request, limits.file_bytes + limits.text_bytes + _OVERHEAD_BYTES)
     parent = services.settings.work_dir or Path(tempfile.gettempdir())
     parent.mkdir(parents=True, exist_ok=True)
-    _require_room(parent, int(request.headers.get("Content-Length") or 0))
+    require_room(parent, int(request.headers.get("Content-Length") or 0) + _ROOM_BYTES)
     with tempfile.TemporaryDirectory(prefix="videojobs-upload-", dir=parent) as folder:
         fields, file = await receive_form(request, Path(folder), limits)
         upload = _Upload.of(visitor, fields, file, key)
@@ -275,10 +276,3 @@ def _not_below(name: str, tenant: str) -> SupabaseValidationError:
     return SupabaseValidationError(
         f"process was refused: {name} {rule}", problems=[(name, None, rule)]
     )
-
-
-def _require_room(folder: Path, announced: int) -> None:
-    if shutil.disk_usage(folder).free < announced + _ROOM_BYTES:
-        raise ProblemError(
-            503, "no-room", "There is no room for the file now.", headers={"Retry-After": "60"}
-        )
