@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
@@ -13,7 +13,7 @@ from videojobs.errors import (
     SupabaseConnectionError,
     VideoJobsError,
 )
-from videojobs.models import Lease, OutputFile
+from videojobs.models import JobEvent, JobEventType, Lease, OutputFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,14 @@ def settlement_of(lease: Lease, outcome: Outcome) -> Settlement | None:
             return None
         case _:
             assert_never(outcome)
+
+
+def warnings_of(events: Sequence[JobEvent]) -> tuple[str, ...]:
+    """What a person should know of a job that completed, as its history tells; else nothing."""
+    completed = [event for event in events if event.type is JobEventType.COMPLETED]
+    told: Any = completed[-1].data.get("warnings") if completed else None
+    # A worker of your own may have written anything.
+    return tuple(map(str, told)) if isinstance(told, list | tuple) else ()  # pyright: ignore[reportUnknownArgumentType] # any JSON
 
 
 def failure_of(error: Exception) -> Failed:

@@ -407,6 +407,7 @@ class Worker:
         self._heartbeats.forget(attempt)
         if job is not None and job.status.is_final:
             self._forget_leftovers(remove_segments(job, attempt, self._storage))
+            _log_warnings(job, outcome)
         self._tell("settled", attempt.lease, outcome, job)
 
     def _forget_leftovers(self, prefixes: Sequence[str]) -> None:
@@ -481,6 +482,14 @@ class Worker:
             getattr(self._observer, event)(*facts)
         except Exception:
             logger.exception("the observer's %s failed", event)
+
+
+def _log_warnings(job: VideoJob, outcome: Outcome) -> None:
+    told = outcome.warnings if isinstance(outcome, Completed) else ()
+    # A segment repeats what its film says.
+    level = logging.WARNING if job.parent_job_id is None else logging.INFO
+    for warning in told:
+        logger.log(level, "job %s: %s", job.id, warning)
 
 
 @contextlib.contextmanager

@@ -134,6 +134,28 @@ def test_watch_ends_with_the_job_and_its_verdict(on_database):
     assert result.returncode == 1
 
 
+def test_the_warnings_of_a_completed_job_are_shown(on_database, database):
+    """A line each, or a list for scripts; a job without any says nothing of them."""
+    warnings = ["3 of 20 clips [bold]", "the source has no sound"]
+    job, other = created(on_database, "--key", "a"), created(on_database)
+    with VideoJobManager.from_url(database) as manager:
+        for job_id, detail in ((job["id"], {"warnings": warnings}), (other["id"], {})):
+            lease = manager.start_processing(job_id)
+            manager.complete_job(lease, [{"path": "clip_01.mp4"}], detail=detail)
+
+    show = ("jobs", "show", job["id"])
+    watch = ("jobs", "watch", job["id"])
+    wait = ("jobs", "create", "talk.mp4", "--user", USER, "--key", "a", "--wait")
+    told = [on_database(*command).stdout.splitlines() for command in (show, watch, wait)]
+    as_json = [on_database(*command, "--json") for command in ((*show, "-e"), show, watch, wait)]
+    quiet = on_database("jobs", "show", other["id"])
+
+    for lines in told:
+        assert [line for line in lines if "warning" in line] == [f"warning: {w}" for w in warnings]
+    assert [json.loads(result.stdout)["warnings"] for result in as_json] == [warnings] * 4
+    assert "warning" not in quiet.stdout
+
+
 def test_stats_count_by_status_and_group(on_database):
     """The figures are there for people and for scripts."""
     created(on_database, "--platform", "tiktok")

@@ -259,6 +259,23 @@ async def test_keys_do_what_the_mouse_does(
     await expect(page.locator(".vj-dialog h2")).to_have_text("Keys")
 
 
+async def test_the_warnings_of_a_completed_job_stand_on_its_page(
+    windows: Windows, create: Callable[..., UUID], ada: Person, manager: VideoJobManager
+):
+    """Each once, and as text."""
+    job_id = create(ada)
+    lease = manager.start_processing(job_id)
+    warnings = ["3 of 20 clips", _HOSTILE]
+    manager.complete_job(lease, ["clip_01.mp4"], detail={"warnings": warnings})
+    page = await windows.open(ada.email)
+
+    await page.goto(f"{windows.server.url}/jobs/{job_id}")
+
+    await expect(page.locator(".vj-job-warnings li")).to_have_text(warnings)
+    await expect(page.get_by_text("3 of 20 clips")).to_have_count(1)
+    await keep(page, "warnings")
+
+
 async def test_the_skip_link_comes_first(windows: Windows, ada: Person):
     """The first Tab reaches it, and Enter leads past the bar."""
     page = await windows.open(ada.email)

@@ -645,14 +645,15 @@ def test_what_is_said_of_captions_that_are_not_there(manager, storage, create):
     assert "Check captions_url" in said
 
 
-def test_warnings_are_part_of_the_history(manager, storage, create):
-    """Fewer clips than asked for: the completed event says so."""
+def test_warnings_are_part_of_the_history(manager, storage, create, caplog):
+    """Fewer clips than asked for: the completed event says so, and the worker's log."""
     job_id = create(clip_count=20)
 
     Worker(manager, storage=storage).run(until_idle=True)
 
     (event,) = [each for each in manager.get_job_events(job_id) if each.type == "completed"]
     assert "of 20 clips" in event.data["warnings"][0]
+    assert f"job {job_id}: {event.data['warnings'][0]}" in caplog.messages
 
 
 def test_a_worker_without_its_storage_claims_nothing(manager, tmp_path, create):

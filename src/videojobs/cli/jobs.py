@@ -15,16 +15,20 @@ from videojobs.cli.printing import (
     print_jobs,
     print_json,
     print_outputs,
+    print_warnings,
     status_text,
 )
+from videojobs.manager import VideoJobManager
 from videojobs.models import (
     EnhancementLevel,
+    JobEvent,
     JobStatus,
     PlatformTarget,
     QualityPreset,
     ResourceType,
     VideoJob,
 )
+from videojobs.outcomes import warnings_of
 from videojobs.requests import JobFilter, refuse
 
 app = typer.Typer(help="Look at jobs and change them.", no_args_is_help=True)
@@ -71,17 +75,37 @@ def show(
     as_json: AsJson = False,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Show one job with its outputs, and its history if wanted."""
+    """Show one job with its outputs and warnings, and its history if wanted."""
     with manager_for(database_url) as manager:
         job = manager.get_job(job_id)
-        history = manager.get_job_events(job_id) if events else []
+        history = _history(manager, job) if events or job.status is JobStatus.COMPLETED else []
+    warnings = warnings_of(history)
     if as_json:
-        print_json({"job": job, "events": history} if events else job)
+        told = {"job": job, "events": history, "warnings": warnings}
+        print_json(told if events else _with_warnings(job, warnings))
         return
     print_job(job)
-    for event in history:
+    print_warnings(warnings)
+    for event in history if events else []:
         told = json.dumps(dict(event.data)) if event.data else ""
         console.print(f"{event.at:%Y-%m-%d %H:%M:%S}  {event.type:<16} {told}", markup=False)
+
+
+def _history(manager: VideoJobManager, job: VideoJob) -> list[JobEvent]:
+    """All of it: a chatty worker's notes take more than one answer."""
+    found: list[JobEvent] = []
+    while page := manager.get_job_events(job.id, after_id=found[-1].id if found else 0):
+        found += page
+    return found
+
+
+def _warnings(manager: VideoJobManager, job: VideoJob) -> tuple[str, ...]:
+    is_completed = job.status is JobStatus.COMPLETED
+    return warnings_of(_history(manager, job)) if is_completed else ()
+
+
+def _with_warnings(job: VideoJob, warnings: tuple[str, ...]) -> dict[str, Any]:
+    return {**job.model_dump(mode="json"), "warnings": warnings}
 
 
 @app.command()
@@ -130,7 +154,12 @@ def create(
         )
         if wait:
             job = manager.wait_for_job(job.id)
-    _print(job, as_json)
+        warnings = _warnings(manager, job) if wait else ()
+    if as_json and wait:
+        print_json(_with_warnings(job, warnings))
+    else:
+        _print(job, as_json)
+        print_warnings(warnings)
     if wait and job.status is not JobStatus.COMPLETED:
         raise typer.Exit(1)
 
@@ -219,12 +248,14 @@ def watch(job_id: JobId, as_json: AsJson = False, database_url: DatabaseUrl = No
     with manager_for(database_url) as manager:
         for job in manager.watch_job(job_id):
             status = job.status
+            warnings = _warnings(manager, job)
             if as_json:
-                print_json(job)
+                print_json(_with_warnings(job, warnings) if job.is_final else job)
             else:
                 console.print(status_text(status), f"{job.progress:3} %", job.stage or "")
             if job.is_final and not as_json:
                 _print_end(job)
+                print_warnings(warnings)
     if status is not JobStatus.COMPLETED:
         raise typer.Exit(1)
 

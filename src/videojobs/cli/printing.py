@@ -117,6 +117,12 @@ def print_outputs(outputs: Iterable[OutputFile]) -> None:
         console.print(f"in {folder}", style="dim", markup=False, soft_wrap=True)
 
 
+def print_warnings(warnings: Iterable[str]) -> None:
+    """What a person should know of the result, a line each."""
+    for warning in warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+
+
 def status_text(status: JobStatus) -> Text:
     """The status in its colour."""
     return Text(status, style=_COLORS[status])

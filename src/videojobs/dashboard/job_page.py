@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from videojobs.dashboard.timeline import Timeline, last_failure
 from videojobs.dashboard.viewing import Viewer, tried
 from videojobs.errors import JobNotFoundError, RefusedError, SupabaseValidationError
 from videojobs.models import JobEvent, JobStatus, VideoJob
+from videojobs.outcomes import warnings_of
 
 _READ_SECONDS = 0.4
 _ACTIONS = (
@@ -110,6 +111,7 @@ class JobPage:
             with box("vj-columns"):
                 with box("vj-column"):
                     self._error = box()
+                    self._warnings = box()
                     self._progress = box(
                         "vj-panel vj-job-progress", "section", aria_label="Progress"
                     )
@@ -140,6 +142,8 @@ class JobPage:
             (job.status, job.error_code, job.error_message, len(self._events)),
             lambda: self._show_error(job),
         )
+        warnings = warnings_of(self._events) if job.status is JobStatus.COMPLETED else ()
+        self._when_new("warnings", warnings, lambda: self._show_warnings(warnings))
         self._when_new(
             "bars",
             (job.status, job.stage is None, sorted(job.progress_detail)),
@@ -224,6 +228,19 @@ class JobPage:
                 with box("", "details", open="open"):
                     text("The last lines of ffmpeg", "", "summary")
                     text("\n".join(map(str, tail)), "vj-stderr", "pre", tabindex="0")
+
+    def _show_warnings(self, warnings: Sequence[str]) -> None:
+        self._warnings.clear()
+        if not warnings:
+            return
+        with (
+            self._warnings,
+            box("vj-panel vj-warning vj-job-warnings", "section", aria_label="Warnings"),
+        ):
+            text("Warnings", "", "h2")
+            with box("", "ul"):
+                for warning in warnings:
+                    text(warning, "", "li")
 
     def _show_bars(self, job: VideoJob) -> None:
         self._progress.clear()

@@ -21,6 +21,7 @@ _TOLD_ELSEWHERE = {
     "advice",
     "detail",
     "output_files",
+    "warnings",
 }
 
 
