@@ -159,6 +159,25 @@ async def test_finished_jobs_are_cleared_by_status(
     await expect(page.locator(".vj-card.cancelled .vj-card-count")).to_have_text("0")
 
 
+async def test_what_a_filter_hides_is_not_cleared(
+    windows: Windows, create: Callable[..., UUID], ada: Person, manager: VideoJobManager
+):
+    """The dialog counts and deletes the jobs that the search and the period leave, whatever status."""
+    kept, dropped = (create(ada, resource_name=name) for name in ("Keep me", "Drop me"))
+    manager.cancel_job(kept)
+    manager.cancel_job(dropped)
+    page = await windows.open(ada.email, "/?q=Drop&created=24h&status=queued")
+
+    await page.get_by_role("button", name="Clear finished…").click()
+    await page.get_by_role("checkbox", name="cancelled").check()
+    yes = page.locator(".vj-dialog .vj-confirm")
+    await expect(yes).to_have_text("Delete 1 job")
+    await yes.click()
+
+    await expect(page.locator(".vj-notice")).to_contain_text("1 job deleted")
+    assert [job.id for job in manager.get_user_jobs(ada.user_id)] == [kept]
+
+
 async def test_two_browsers_see_each_others_changes_within_a_second(
     windows: Windows, create: Callable[..., UUID], ada: Person
 ):

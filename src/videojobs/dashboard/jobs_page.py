@@ -274,7 +274,8 @@ class JobsPage:
             self._ask_anew()
 
     def _clear_scope(self) -> JobFilter:
-        return self._listing.scope()
+        # All that narrows the table but its status, which the dialog asks for.
+        return self._listing.with_filter("status", None).filters(datetime.now(UTC))
 
     def _ask_anew(self) -> None:
         self._soon_list.ask()
