@@ -39,10 +39,8 @@ class FetchLimits:
     """Free space beyond that."""
 
     def at_most(self, max_bytes: int | None) -> FetchLimits:
-        """These limits, or for a file that may have less than a source."""
-        if max_bytes is None or max_bytes >= self.max_source_bytes:
-            return self
-        return replace(self, max_source_bytes=max_bytes)
+        """These limits, or for a file that is no source and has a limit of its own."""
+        return self if max_bytes is None else replace(self, max_source_bytes=max_bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

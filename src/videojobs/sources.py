@@ -12,7 +12,7 @@ from uuid import UUID
 
 from videojobs.errors import JobNotFoundError, ProcessingError
 from videojobs.models import VideoJob
-from videojobs.pipelines.captions import MAX_CAPTIONS_BYTES
+from videojobs.pipelines.captions import MAX_CAPTIONS_BYTES, bad_captions
 from videojobs.settings import SourcePolicy
 from videojobs.storage import LocalStorage, Storage
 from videojobs.storage.paths import lies_below
@@ -52,7 +52,8 @@ class JobSources:
         """The job's captions, if it has any; *into* is made for them.
 
         Raises:
-            ProcessingError: They may not be read, or cannot be had.
+            ProcessingError: ``missing_captions``, ``bad_captions`` where they are too large,
+                ``source_refused``, or what the storage raises.
         """
         url = self.job.settings.get("captions_url")
         if url is None:
@@ -63,7 +64,7 @@ class JobSources:
         except ProcessingError as error:
             if type(error) is not ProcessingError:  # a cancel, or a full disk
                 raise
-            raise _of_captions(error) from error
+            raise _of_captions(error, str(url)) from error
 
     def refuse_what_is_not_its_own(self) -> None:
         """Nothing happens, unless the job names a file of another tenant.
@@ -118,8 +119,17 @@ class JobSources:
             return False  # deleted, with its files left: nobody can tell whose they are
 
 
-def _of_captions(error: ProcessingError) -> ProcessingError:
-    # A storage knows the file as a source, and advises on source_url.
+def _of_captions(error: ProcessingError, url: str) -> ProcessingError:
+    # A storage knows the file as a source, with a source's limit, and advises on source_url.
+    if error.code == "source_too_large":
+        return bad_captions(f"they have more than {MAX_CAPTIONS_BYTES:,} bytes")
+    if error.code == "missing_source":
+        advice = "Check captions_url: it is a path within the worker's storage."
+        return ProcessingError(
+            f"there is no captions file at {url!r}. {advice}",
+            code="missing_captions",
+            advice=advice,
+        )
     said, advised = (
         text and text.replace("source_url", "captions_url") for text in (str(error), error.advice)
     )

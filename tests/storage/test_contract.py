@@ -89,6 +89,17 @@ def test_a_source_beyond_the_limit_is_refused(open_world, work_dir):
     assert list(work_dir.iterdir()) == []
 
 
+def test_what_is_no_source_has_a_limit_of_its_own(open_world, work_dir):
+    """Captions may have as much as they may, whatever the limit of sources."""
+    world = open_world(FetchLimits(max_source_bytes=999))
+    world.put("in.srt", b"v" * 1000)
+
+    with pytest.raises(ProcessingError, match="500 are allowed"):
+        world.storage.fetch("in.srt", work_dir, max_bytes=500)
+
+    assert world.storage.fetch("in.srt", work_dir, max_bytes=1000).read_bytes() == b"v" * 1000
+
+
 def test_a_source_needs_room_for_the_work(open_world, work_dir):
     """Another worker may have more: nothing is fetched, and the error has both numbers."""
     world = open_world(FetchLimits(space_margin_bytes=2**60))

@@ -254,6 +254,22 @@ def test_tenants_own_captions_too(database: str, work_dir: Path, storage_dir: Pa
         assert manager.get_job(job_id).error_code == "source_refused"
 
 
+def test_captions_that_a_remote_storage_does_not_have_fail_the_job(
+    manager: VideoJobManager, place: Place, create, tmp_path: Path
+):
+    """For good, each in words of captions: what is not there, and what is too long."""
+    (tmp_path / "long.srt").write_bytes(b"a" * 1_000_001)
+    stored = place.storage.publish({"long.srt": tmp_path / "long.srt"}, "captions")
+    gone, long = (
+        create(settings={"captions_url": url}) for url in ("gone.srt", stored["long.srt"])
+    )
+
+    Worker(manager, storage=place.storage).run(until_idle=True)
+
+    assert manager.get_job(gone).error_code == "missing_captions"
+    assert manager.get_job(long).error_code == "bad_captions"
+
+
 def test_captions_come_from_a_remote_storage(
     manager: VideoJobManager, place: Place, create, tmp_path: Path
 ):

@@ -622,7 +622,7 @@ def test_captions_come_from_the_storage(manager, storage, storage_dir, create):
 
 @pytest.mark.parametrize(
     ("url", "code"),
-    [("gone.srt", "missing_source"), ("../secret", "source_refused"), ("short.mp4", "bad_captions"),
+    [("gone.srt", "missing_captions"), ("../secret", "source_refused"), ("short.mp4", "bad_captions"),
      (7, "invalid_settings")],
 )  # fmt: skip
 def test_captions_that_cannot_be_used_fail_the_job(manager, storage, create, url, code):
@@ -641,8 +641,22 @@ def test_what_is_said_of_captions_that_are_not_there(manager, storage, create):
     Worker(manager, storage=storage).run(until_idle=True)
 
     said = str(manager.get_job(job_id).error_message)
-    assert said.startswith("the captions cannot be fetched: there is no source at 'gone.srt'.")
-    assert "Check captions_url" in said
+    assert said.startswith("there is no captions file at 'gone.srt'. Check captions_url")
+    assert types_of(manager, job_id) == ["created", "claimed", "failed"]
+
+
+def test_captions_beyond_their_own_limit_fail_for_good(manager, storage, storage_dir, create):
+    """It is not a source's limit, which no setting of the workers would help."""
+    (storage_dir / "long.srt").write_bytes(b"a" * 1_000_001)
+    job_id = create(settings={"captions_url": "long.srt"})
+
+    Worker(manager, storage=storage).run(until_idle=True)
+
+    job = manager.get_job(job_id)
+    assert job.error_code == "bad_captions"
+    assert "more than 1,000,000 bytes" in str(job.error_message)
+    assert "SOURCE" not in str(job.error_message)
+    assert types_of(manager, job_id) == ["created", "claimed", "failed"]
 
 
 def test_warnings_are_part_of_the_history(manager, storage, create, caplog):

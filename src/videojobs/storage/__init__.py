@@ -35,7 +35,7 @@ class Storage(Protocol):
     ) -> Path:
         """A local path of the source: a file in *into*, or one that is local already.
 
-        *max_bytes* is the most that it may have, where that is less than any source may.
+        *max_bytes* is the most that it may have, where it is no source and has a limit of its own.
 
         Raises:
             ProcessingError: It is not there (``missing_source``), may not be read
