@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from uuid import uuid4
 
@@ -42,6 +43,13 @@ def test_help_names_every_command(run):
         assert command in result.stdout
     assert "Exit codes" in result.stdout
     assert result.returncode == 0
+
+
+def test_the_version_is_told(run):
+    """That of the installed package."""
+    result = run("--version")
+
+    assert (result.stdout, result.returncode) == (f"videojobs {version('videojobs')}\n", 0)
 
 
 def test_create_takes_what_a_job_takes(on_database):
@@ -279,12 +287,13 @@ def test_output_into_a_pipe_is_not_cut(run, bare_environment, database):
 
 
 def test_show_leaves_out_what_only_the_machinery_needs(on_database):
-    """People see no fences and counters; scripts see all."""
-    job = created(on_database)
+    """People see no fences and counters, and settings as they were given; scripts see all."""
+    job = created(on_database, "--settings", '{"captions": true, "captions_language": "žš"}')
 
     shown = on_database("jobs", "show", job["id"])
     as_json = on_database("jobs", "show", job["id"], "--json")
 
+    assert '{"captions": true, "captions_language": "žš"}' in shown.stdout
     for internal in ("tenant_id", "seq", "run_token"):
         assert internal not in shown.stdout
         assert internal in as_json.stdout

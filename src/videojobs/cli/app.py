@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -10,7 +11,7 @@ from rich.logging import RichHandler
 
 from videojobs import errors
 from videojobs.cli import dashboard, database, demo, jobs, local, queues, serving, webhooks, work
-from videojobs.cli.printing import complaints
+from videojobs.cli.printing import complaints, console
 
 app = typer.Typer(
     name="videojobs",
@@ -49,8 +50,20 @@ _EXIT_CODES: tuple[tuple[type[errors.VideoJobsError], int], ...] = (
 )
 
 
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        console.print(f"videojobs {version('videojobs')}", highlight=False)
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
+    is_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version, and end."
+        ),
+    ] = False,
     verbose: Annotated[
         int,
         typer.Option(
@@ -62,6 +75,7 @@ def _options(
         ),
     ] = 0,
 ) -> None:
+    del is_version  # its callback has ended the command
     level = logging.INFO if verbose else logging.WARNING
     if complaints.is_terminal:
         handler = RichHandler(console=complaints, show_path=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterable
@@ -88,11 +89,15 @@ def print_job(job: VideoJob) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in job.model_dump(mode="json", exclude=hidden).items():
         if value not in (None, {}, []):
-            shown = status_text(job.status) if name == "status" else Text(str(value))
+            shown = status_text(job.status) if name == "status" else Text(_shown(value))
             table.add_row(Text(name, style="dim"), shown)
     console.print(table)
     if job.output_files:
         print_outputs(job.output_files)
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
 
 
 def print_outputs(outputs: Iterable[OutputFile]) -> None:
