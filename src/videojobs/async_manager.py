@@ -306,8 +306,9 @@ class AsyncVideoJobManager(AsyncOperations):
     # Change
 
     async def cancel_job(self, job_id: UUID | str, *, reason: str | None = None) -> VideoJob:
-        """A queued job is cancelled; a running one is asked to stop, within a heartbeat.
+        """A queued job is cancelled; a running one is asked to stop.
 
+        Its worker hears of it at once on a direct connection, with its next heartbeat elsewhere.
         Repeating it is harmless.
 
         Raises:

@@ -115,6 +115,17 @@ def test_cancel_retry_and_delete_change_the_job(on_database, database):
         assert len(manager.list_jobs()) == 0
 
 
+def test_the_cancel_of_a_running_job_tells_when_it_stops(on_database, database):
+    """That depends on how its worker is connected, which nobody else knows."""
+    job = created(on_database)
+    with VideoJobManager.from_url(database) as manager:
+        manager.start_processing(str(job["id"]))
+
+    result = on_database("jobs", "cancel", job["id"])
+
+    assert "at once on a direct connection, with its next heartbeat elsewhere" in result.stdout
+
+
 def test_clear_asks_before_it_deletes(on_database, database):
     """Without an answer nothing is deleted; with --yes the final jobs are gone."""
     created(on_database)
@@ -370,7 +381,7 @@ def test_migrate_copies_the_files_into_a_project(run, tmp_path: Path):
     ("arguments", "code", "told"),
     [
         (["jobs", "show", str(uuid4())], 3, "there is no job"),
-        (["jobs", "show", "not-an-id"], 2, "a UUID"),
+        (["jobs", "show", "not-an-id"], 2, "job_id='not-an-id': must be a UUID"),
         (["jobs", "create", "a.mp4", "--user", USER, "--clips", "10000"], 2, "clip_count=10000"),
         (["jobs", "create", "a.mp4", "--user", USER, "--settings", "[1]"], 2, "a JSON object"),
         (["jobs", "create", "a.mp4", "--user", USER, "--platform", "myspace"], 2, "tiktok"),

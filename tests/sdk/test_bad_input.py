@@ -223,9 +223,9 @@ def test_bad_changes_are_refused(fields: dict[str, Any], told: str):
 CHANGES = JobChanges(priority=1)
 DAY = timedelta(days=1)
 BAD_ARGUMENTS: list[tuple[str, Callable[[Any], Any]]] = [
-    ("get_job was refused: job_id='seven': a UUID", lambda m: m.get_job("seven")),
-    ("get_job was refused: job_id=None: a UUID", lambda m: m.get_job(None)),
-    ("cancel_job was refused: job_id='seven': a UUID", lambda m: m.cancel_job("seven")),
+    ("get_job was refused: job_id='seven': must be a UUID", lambda m: m.get_job("seven")),
+    ("get_job was refused: job_id=None: must be a UUID", lambda m: m.get_job(None)),
+    ("cancel_job was refused: job_id='seven': must be a UUID", lambda m: m.cancel_job("seven")),
     (
         "reason='': text of 1 to 255 characters without NUL",
         lambda m: m.cancel_job(NOBODYS_JOB, reason=""),
@@ -240,8 +240,8 @@ BAD_ARGUMENTS: list[tuple[str, Callable[[Any], Any]]] = [
     ("limit='9': a whole number from 1 to 500", lambda m: m.list_jobs(limit="9")),
     ("offset=-1: a whole number from 0 to", lambda m: m.list_jobs(offset=-1)),
     ("limit=501: a whole number", lambda m: m.get_user_jobs(ADA, 501)),
-    ("list_jobs was refused: user_id='ada': a UUID", lambda m: m.get_user_jobs("ada")),
-    ("list_jobs was refused: team_id='cut': a UUID", lambda m: m.get_team_jobs("cut")),
+    ("list_jobs was refused: user_id='ada': must be a UUID", lambda m: m.get_user_jobs("ada")),
+    ("list_jobs was refused: team_id='cut': must be a UUID", lambda m: m.get_team_jobs("cut")),
     ("cursor='x': the next_cursor of an earlier page", lambda m: m.list_jobs(cursor="x")),
     ("cursor='bnVsbA==': the next_cursor of", lambda m: m.list_jobs(cursor="bnVsbA==")),
     ("offset=5: 0 beside a cursor", lambda m: m.list_jobs(cursor="x", offset=5)),
@@ -253,14 +253,14 @@ BAD_ARGUMENTS: list[tuple[str, Callable[[Any], Any]]] = [
     ),
     ("timeout=-1: 0 or more seconds, or None", lambda m: m.wait_for_job(NOBODYS_JOB, timeout=-1)),
     ("timeout=nan: 0 or more seconds", lambda m: m.wait_for_job(NOBODYS_JOB, timeout=nan)),
-    ("job_id='seven': a UUID", lambda m: m.watch_job("seven")),
+    ("job_id='seven': must be a UUID", lambda m: m.watch_job("seven")),
     ("a datetime with a time zone", lambda m: m.clear_jobs(finished_before=NAIVE)),
     ("a timedelta above zero", lambda m: m.clear_jobs(older_than=-DAY)),
     (
         f"job_ids='{NOBODYS_JOB}': a list of UUIDs",
         lambda m: m.bulk_update_jobs(CHANGES, job_ids=str(NOBODYS_JOB)),
     ),
-    ("job_ids='x': a UUID", lambda m: m.bulk_update_jobs(CHANGES, job_ids=["x"])),
+    ("job_ids='x': must be a UUID", lambda m: m.bulk_update_jobs(CHANGES, job_ids=["x"])),
     ("give either job_ids or filters", lambda m: m.bulk_update_jobs(CHANGES)),
     (
         "status='done': one of queued, processing, completed, failed, cancelled",

@@ -56,7 +56,7 @@ def as_id(operation: str, field: str, value: UUID | str) -> UUID:
     try:
         return UUID(value)
     except (ValueError, AttributeError, TypeError):
-        raise refuse(operation, field, value, "a UUID") from None
+        raise refuse(operation, field, value, "must be a UUID") from None
 
 
 def within(operation: str, field: str, value: float, low: float, high: float) -> None:

@@ -195,7 +195,11 @@ def cancel(
         job = manager.cancel_job(job_id, reason=reason)
     _print(job, as_json)
     if not as_json and not job.is_final:
-        console.print("It is running: its worker will stop within a heartbeat.", style="dim")
+        console.print(
+            "It is running, and was asked to stop: its worker hears of it at once on a direct "
+            "connection, with its next heartbeat elsewhere.",
+            style="dim",
+        )
 
 
 @app.command()

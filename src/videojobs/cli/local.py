@@ -65,7 +65,7 @@ def token(
     try:
         user = UUID(user_id)
     except ValueError:
-        raise refuse("local token", "user_id", user_id, "a UUID") from None
+        raise refuse("local token", "user_id", user_id, "must be a UUID") from None
     secrets = data_dir / "secrets.json"
     if not secrets.is_file():
         raise ConfigurationError(
