@@ -17,7 +17,7 @@ from videojobs.worker import Worker
 
 
 def main(storage_dir: Path, *, until_idle: bool) -> None:
-    """Run jobs until a signal comes, or until none is left."""
+    """Run jobs until a signal comes, or until nothing is left to claim."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     with VideoJobManager.from_env() as manager:
         settings = manager.settings
@@ -33,6 +33,8 @@ def main(storage_dir: Path, *, until_idle: bool) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Run video jobs.")
     parser.add_argument("storage_dir", type=Path, nargs="?", default=Path("videojobs-output"))
-    parser.add_argument("--until-idle", action="store_true", help="end when no job is left")
+    parser.add_argument(
+        "--until-idle", action="store_true", help="end when nothing is left to claim"
+    )
     given = parser.parse_args()
     main(given.storage_dir, until_idle=given.until_idle)

@@ -144,7 +144,8 @@ class Worker:
         """Work until `stop` is called, or a SIGTERM or SIGINT comes; a second signal hurries it.
 
         Args:
-            until_idle: Also end when no job is ready and none is running.
+            until_idle: Also end when nothing is left to claim and none of its own jobs runs. Jobs
+                that other workers hold, also dead ones, are not waited for, nor are later tries.
             handle_signals: Whether to react to signals; only possible in the main thread.
 
         Raises:

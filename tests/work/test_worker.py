@@ -670,6 +670,16 @@ def test_warnings_are_part_of_the_history(manager, storage, create, caplog):
     assert f"job {job_id}: {event.data['warnings'][0]}" in caplog.messages
 
 
+def test_until_idle_does_not_wait_for_what_others_hold(manager, storage, create):
+    """A dead worker's job comes back when its lease ends; the run is over before."""
+    job_id = create()
+    manager.start_processing(job_id)
+
+    Worker(manager, storage=storage).run(until_idle=True)
+
+    assert manager.get_job(job_id).status is JobStatus.PROCESSING
+
+
 def test_a_worker_without_its_storage_claims_nothing(manager, tmp_path, create):
     """A folder that is not there, such as a disk that is not mounted yet, costs no job."""
     job_id = create()

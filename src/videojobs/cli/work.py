@@ -59,7 +59,12 @@ def worker(
         int, typer.Option(help="How long running jobs may go on after a signal.", min=0)
     ] = 30,
     until_idle: Annotated[
-        bool, typer.Option("--until-idle", help="End when nothing is left to do.")
+        bool,
+        typer.Option(
+            "--until-idle",
+            help="End when nothing is left to claim; jobs that other workers hold, also dead ones, "
+            "are not waited for.",
+        ),
     ] = False,
     webhooks: SendsWebhooks = True,
     database_url: DatabaseUrl = None,
