@@ -391,13 +391,13 @@ def test_a_machine_without_fonts_fails_rather_than_show_nothing(
 
 
 def test_letters_that_no_font_has_are_told(processor: VideoProcessor, media: Make, tmp_path: Path):
-    """They are drawn as empty boxes, which somebody should know."""
+    """They are drawn as empty boxes, which somebody should know: the first, and how many more."""
     given = tmp_path / "captions.srt"
-    given.write_bytes(cue("Private \U0010abcd"))
+    given.write_bytes(cue("Private \U0010abcd\U0010abcd \U0010abce\U0010abcf"))
     settings = ProcessingSettings(clip_count=1, clip_seconds=4, clip_width=90, clip_height=160)
 
     result = processor.process(
         media("dusk.mp4"), settings, output_dir=tmp_path / "out", captions=given
     )
 
-    assert any("U+10ABCD" in warning for warning in result.warnings)
+    assert any("letters U+10ABCD and at least 2 more of" in each for each in result.warnings)

@@ -208,12 +208,16 @@ def font_error(name: str, stderr: Sequence[str]) -> ProcessingError | None:
 
 def glyph_warning(name: str, stderr: Sequence[str]) -> str | None:
     """What to tell when letters were drawn as empty boxes."""
-    missing = [match[1] for line in stderr if (match := _NO_GLYPH.search(line))]
-    if not missing:
+    found = [match[1] for line in stderr if (match := _NO_GLYPH.search(line))]
+    first, *others = dict.fromkeys(int(code, 16) for code in found) or (None,)
+    if first is None:
         return None
+    # ffmpeg's middle lines are not kept, where it said a lot.
+    more = f" and at least {len(others)} more" if others else ""
+    letters = "letters" if others else "letter"
     return (
-        f"{name}: no font of this machine has the letter U+{int(missing[0], 16):04X} of the "
-        "captions; install one, such as fonts-noto"
+        f"{name}: no font of this machine has the {letters} U+{first:04X}{more} of the captions; "
+        "install one, such as fonts-noto"
     )
 
 
