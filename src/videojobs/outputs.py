@@ -115,6 +115,6 @@ def _media_facts(made: MadeOutput, facts: OutputFacts) -> dict[str, object]:
         "frame_rate": round(float(facts.frame_rate), 3) if facts.frame_rate else None,
         "video_codec": facts.video_codec,
         "audio_codec": facts.audio_codec,
-        "bitrate_kbps": facts.bitrate_kbps,
+        "bitrate_kbps": facts.bitrate_kbps or None,  # a playlist's own is nothing to tell
         "loudness_lufs": loudness.integrated_lufs if loudness else None,
     }

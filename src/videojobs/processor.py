@@ -32,6 +32,7 @@ from videojobs.pipelines.progress import PROBED_PERCENT, Progress
 from videojobs.pipelines.renditions import plan_renditions
 from videojobs.pipelines.settings import ProcessingSettings
 from videojobs.pipelines.source import Complexity, SourceFacts, SourceLimits, usable_video
+from videojobs.requests import refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -245,6 +246,7 @@ class VideoProcessor:
         Raises:
             ProcessingError: See its `code`, `retryable` and `advice`.
             ProcessingCancelledError: *cancel* was set.
+            SupabaseValidationError: The settings have a `captions_url`, and there are no *captions*.
         """
         started_at = time.monotonic()
         output_dir = Path(output_dir)
@@ -256,6 +258,10 @@ class VideoProcessor:
             if should_stop():
                 raise ProcessingCancelledError
 
+        if settings.captions_url is not None and captions is None:
+            raise refuse(
+                "process", "captions_url", "…", "a worker's to fetch; give captions, a path, here"
+            )
         given_captions = () if captions is None else captions_of_file(Path(captions), go_on)
         root = work_root(self._work_dir)
         sweep_stale_folders(root)

@@ -210,9 +210,9 @@ _YOUTUBE_SHORTS = PlatformProfile(
     sources=("https://support.google.com/youtube/answer/1722171",),
 )
 
-#: Without a platform: what all three take.
+#: Without a platform: picture, rates and loudness that all three take, and lengths for any use.
 _ANY = PlatformProfile(
-    name="any platform",
+    name="the common profile",
     width=1080,
     height=1920,
     min_frame_rate=23,

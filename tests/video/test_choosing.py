@@ -373,7 +373,7 @@ def test_a_chooser_of_ones_own_decides(media: Make, work_dir: Path):
     [
         ([], "there are 0 of them, and 1 to 2 were asked for"),
         ([ChosenClip(at, 1.0) for at in (1, 3, 5)], "there are 3 of them"),
-        ([ChosenClip(0.0, 0.5)], "lasts 0.5 s, and any platform takes 1 to 600 s"),
+        ([ChosenClip(0.0, 0.5)], "lasts 0.5 s, and the common profile takes 1 to 600 s"),
         ([ChosenClip(58.0, 5.0)], "58 to 63 s is not inside the source"),
         ([ChosenClip(-1.0, 5.0)], "-1 to 4 s is not inside the source"),
         ([ChosenClip(float("nan"), 5.0)], "the one at nan s lasts nan s"),

@@ -440,6 +440,23 @@ def test_unknown_options_are_warned_of(facts: SourceFacts):
     )
 
 
+def test_settings_of_another_pipeline_are_warned_of(facts: SourceFacts):
+    """They are no mistake of typing, and yet nothing comes of them."""
+    plan = clips(facts, thumbnails=True, video_codecs=["h264"], captions_language="en")
+
+    assert plan.warnings == (
+        "the setting 'captions_language' means nothing to the pipeline 'clips' and was ignored",
+        "the setting 'thumbnails' means nothing to the pipeline 'clips' and was ignored",
+    )
+
+
+def test_a_source_shorter_than_a_clip_should_be_is_warned_of(facts: SourceFacts):
+    """The clip is as long as the source."""
+    plan = clips(facts, clip_count=1, clip_seconds=500)
+
+    assert any("less than the clip_seconds=500" in warning for warning in plan.warnings)
+
+
 def test_nothing_is_suggested_for_what_resembles_nothing(facts: SourceFacts):
     """A wrong guess would mislead."""
     plan = clips(facts, options={"colour": "blue"})

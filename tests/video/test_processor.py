@@ -16,7 +16,12 @@ from typing import Any
 import av
 import pytest
 
-from videojobs.errors import ConfigurationError, ProcessingCancelledError, ProcessingError
+from videojobs.errors import (
+    ConfigurationError,
+    ProcessingCancelledError,
+    ProcessingError,
+    SupabaseValidationError,
+)
 from videojobs.pipelines.clips import plan_clips
 from videojobs.pipelines.plan import Plan
 from videojobs.processor import ProcessingSettings, Progress, VideoProcessor
@@ -211,7 +216,7 @@ def test_a_slow_source_has_its_frames_repeated_and_says_so(
 
     assert result.output_files[0].frame_rate == 40.0
     assert result.warnings[0] == (
-        "the source has 20 frames a second and any platform takes 23 or more: each is shown "
+        "the source has 20 frames a second and the common profile takes 23 or more: each is shown "
         "2 times, at 40"
     )
 
@@ -498,3 +503,11 @@ def test_importing_the_processor_loads_no_optional_package():
     ).stdout.split()
 
     assert loaded == []
+
+
+def test_captions_that_nobody_fetched_are_asked_for(processor, media: Make, tmp_path: Path):
+    """Only a worker fetches what captions_url names."""
+    settings = ProcessingSettings(captions_url="talk.srt")
+
+    with pytest.raises(SupabaseValidationError, match="give captions, a path"):
+        processor.process(media("silent.mp4"), settings, output_dir=tmp_path / "out")

@@ -189,7 +189,7 @@ def master_playlist(
     """The playlist that a player opens, with measured rates."""
     lines = ["#EXTM3U", f"#EXT-X-VERSION:{_VERSION}", "#EXT-X-INDEPENDENT-SEGMENTS"]
     lines += [_audio_line(audio)] if audio else []
-    lines += [_subtitle_line(track, is_first=track is subtitles[0]) for track in subtitles]
+    lines += [_subtitle_line(track) for track in subtitles]
     for variant in variants:
         lines += [_variant_line(variant, audio, has_subtitles=bool(subtitles))]
         lines += [f"{variant.name}/{MEDIA_PLAYLIST}"]
@@ -348,10 +348,11 @@ def _audio_line(audio: AudioTrack) -> str:
     )
 
 
-def _subtitle_line(track: SubtitleTrack, *, is_first: bool) -> str:
+def _subtitle_line(track: SubtitleTrack) -> str:
+    # Not by default: players would show them to those who have not asked for any.
     return (
         f'#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="subtitles",NAME="{track.name}",'
-        f'LANGUAGE="{track.language}",DEFAULT={"YES" if is_first else "NO"},AUTOSELECT=YES,'
+        f'LANGUAGE="{track.language}",DEFAULT=NO,AUTOSELECT=YES,'
         f'FORCED=NO,URI="{track.folder}/{MEDIA_PLAYLIST}"'
     )
 

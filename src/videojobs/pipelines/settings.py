@@ -78,6 +78,29 @@ def _with_h264(codecs: tuple[VideoCodec, ...]) -> tuple[VideoCodec, ...]:
 Pixels = Annotated[int, Field(ge=64, le=4096), AfterValidator(_even)]
 
 
+_OF_CLIPS = frozenset(
+    {
+        "clip_count",
+        "clip_seconds",
+        "clip_choice",
+        "cuts",
+        "clip_width",
+        "clip_height",
+        "aspect_ratio",
+        "framing",
+        "captions_mode",
+        "platform_target",
+    }
+)
+_OF_FILMS = frozenset({"rendition_heights", "video_codecs", "per_title", "thumbnails", "rung_kbps"})
+_MEANINGLESS: Mapping[str, frozenset[str]] = {
+    "clips": _OF_FILMS | {"captions_language"},
+    "renditions": _OF_CLIPS | {"captions_url", "captions_language"},
+    "hls": _OF_CLIPS,
+}
+"""The settings of the built-in pipelines that are other ones' alone."""
+
+
 class ClipCut(Request):
     """A part of the source that the caller wants as a clip."""
 
@@ -183,6 +206,16 @@ class ProcessingSettings(Request):
     def wants_analysis(self) -> bool:
         """Whether the clips depend on what the source shows and sounds like."""
         return self.clip_choice == "best" and not self.cuts
+
+    @property
+    def given_for_other_pipelines(self) -> list[str]:
+        """The fields that were set, and that this built-in pipeline does not look at."""
+        others = _MEANINGLESS.get(self.pipeline, frozenset())
+        return sorted(
+            name
+            for name in others & self.model_fields_set
+            if getattr(self, name) != type(self).model_fields[name].default
+        )
 
     @model_validator(mode="after")
     def _cuts_follow_each_other(self) -> Self:

@@ -23,7 +23,17 @@ def source_warnings(
             "the source is HDR and this ffmpeg has no zscale filter: colours will look pale; "
             "use the ffmpeg of imageio-ffmpeg"
         )
+    longest = settings.clip_seconds if settings.pipeline == "clips" and not settings.cuts else None
+    if longest is not None and longest > facts.duration_seconds:
+        warnings.append(
+            f"the source lasts {facts.duration_seconds:.1f} s, less than the "
+            f"clip_seconds={longest:g} that were asked for"
+        )
     warnings += [_unknown(name, settings) for name in settings.options]
+    warnings += [
+        f"the setting {name!r} means nothing to the pipeline {settings.pipeline!r} and was ignored"
+        for name in settings.given_for_other_pipelines
+    ]
     return tuple(warnings)
 
 
