@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -60,6 +61,15 @@ def test_without_a_database_it_serves_an_embedded_one(bare_environment, tmp_path
         video = b"\x00\x00\x00\x18ftypmp42" + bytes(1000)
         made = httpx.post(f"{url}/api/v1/process", headers=token, files={"file": video})
         figures = httpx.get(f"{url}/metrics", headers=token)
+        job = made.json()
+        listed = subprocess.run(
+            [sys.executable, "-m", "videojobs", "jobs", "list", "--json"],
+            env=bare_environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         rebound = httpx.post(f"{url}/dev/login", json={}, headers={"Host": "evil.example"})
         pages = [
             httpx.post(f"{url}/dev/login", json={}, headers={"Origin": origin}).status_code
@@ -68,6 +78,7 @@ def test_without_a_database_it_serves_an_embedded_one(bare_environment, tmp_path
         told = log.read_text()
 
     assert pages == [403, 403, 403, 200]
+    assert job["id"] in listed.stdout
     assert (made.status_code, made.json()["user_id"]) == (201, session["user_id"])
     assert (tmp_path / "videojobs-output" / made.json()["source_url"]).read_bytes() == video
     assert "development login" in session["notice"]
@@ -109,6 +120,25 @@ def test_on_a_configured_database_there_is_no_development_login(
         ready = httpx.get(f"{url}/healthz")
 
     assert (login.status_code, ready.status_code) == (404, 200)
+
+
+def test_an_address_in_use_is_said_before_anything_is_served(run, tmp_path: Path):
+    """By its own words, and as a mistake of the set-up."""
+    (tmp_path / "videojobs-output").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+
+        result = run(
+            "serve",
+            "--port",
+            port,
+            SUPABASE_URL="http://127.0.0.1:1",
+            SUPABASE_SECRET_KEY="sb_secret_x",
+        )
+
+    assert result.returncode == 2
+    assert f"127.0.0.1:{port} cannot be listened at" in result.stderr
+    assert "serving at" not in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import socket
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +18,9 @@ from videojobs.local import LocalStack
 from videojobs.local.running import RunningStack
 from videojobs.requests import refuse
 from videojobs.settings import Settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 IsLocal = Annotated[
     bool,
@@ -85,15 +89,48 @@ def _on_stack(settings: Settings, stack: RunningStack) -> Settings:
     if settings.storage is None:
         # Nobody else would make it before the first output.
         settings.storage_dir.mkdir(parents=True, exist_ok=True)
-    return dataclasses.replace(
-        settings,
-        database_url=stack.database_url,
-        transport="postgres",
-        jwt_secret=stack.jwt_secret,
-        jwt_issuer=stack.issuer,
-        jwks=None,
-        supabase_url=None,
+    return stack.applied_to(settings)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket at the address, bound before anybody is told of it.
+
+    Raises:
+        ConfigurationError: Somebody else listens there, or there is no such address.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(
+            f"{host}:{port} cannot be listened at ({error.strerror or error}); choose another --port"
+        ) from error
+    return listener
+
+
+def serve_at(listener: socket.socket, app: FastAPI, *, patience_seconds: int) -> None:
+    """Serve the application until Ctrl-C, and then end its requests within the patience."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        app,
+        log_config=None,  # ours is set up already
+        access_log=False,  # the API tells of each request itself
+        server_header=False,
+        timeout_graceful_shutdown=patience_seconds,
     )
+    # Raised once more when all has ended; and to end so is no failure.
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run([listener])
+
+
+def address_of(listener: socket.socket) -> str:
+    """Where it is, as people write it."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def is_loopback(host: str) -> bool:

@@ -11,7 +11,17 @@ from uuid import UUID
 import typer
 
 from videojobs.async_manager import AsyncVideoJobManager
-from videojobs.cli.backends import Backend, DataDir, IsLocal, StorageUrl, backend, is_loopback
+from videojobs.cli.backends import (
+    Backend,
+    DataDir,
+    IsLocal,
+    StorageUrl,
+    address_of,
+    backend,
+    is_loopback,
+    listen,
+    serve_at,
+)
 from videojobs.cli.options import DatabaseUrl
 from videojobs.cli.printing import complaints, console
 from videojobs.connecting import open_async_transport
@@ -50,22 +60,13 @@ def dashboard(
 
 def _run(found: Backend, *, host: str, port: int) -> None:
     refuse_strangers(found, host)
+    listener = listen(host, port)
     manager = AsyncVideoJobManager(open_async_transport(found.settings), found.settings)
     app = _application(found, manager)
-    import uvicorn
-
     keep_pages_secret()
-    console.print(f"http://{host}:{port}{PATH}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{address_of(listener)}{PATH}", markup=False, highlight=False, soft_wrap=True)
     complaints.print("the dashboard runs; Ctrl-C stops it", style="dim")
-    uvicorn.run(
-        app,
-        host=host,
-        port=port,
-        log_config=None,  # ours is set up already
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=3,
-    )
+    serve_at(listener, app, patience_seconds=3)
 
 
 def refuse_strangers(found: Backend, host: str) -> None:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from videojobs import migrations
 from videojobs.cli.diagnosis import examine
-from videojobs.cli.options import LONGEST_DAYS, AsJson, DatabaseUrl, manager_for, settings_for
+from videojobs.cli.options import LONGEST_DAYS, AsJson, DatabaseUrl, manager_for, settings_here
 from videojobs.cli.printing import console, print_json, seconds_text, status_text
 from videojobs.errors import ConfigurationError
 from videojobs.models import GroupStats, JobStats, JobStatus
@@ -39,7 +39,7 @@ def migrate(
     if copy_to is not None:
         _copy(copy_to)
         return
-    url = settings_for(database_url).database_url
+    url = settings_here(database_url).database_url
     if url is None:
         raise ConfigurationError(
             "migrating needs a direct Postgres connection: set SUPABASE_DB_URL or give "
@@ -139,7 +139,7 @@ def doctor(
     database_url: DatabaseUrl = None,
 ) -> None:
     """Check the set-up, and say what to do about each finding. Exits with 1 if one is bad."""
-    findings = examine(settings_for(database_url), deep=deep)
+    findings = examine(settings_here(database_url), deep=deep)
     if as_json:
         print_json([_as_json(finding) for finding in findings])
     else:

@@ -86,7 +86,11 @@ def token(
 
 def environment_of(stack: LocalStack) -> dict[str, str]:
     """The variables with which this library, supabase-py and supabase-js reach the stack."""
-    variables = {"SUPABASE_DB_URL": stack.database_url, "SUPABASE_JWT_SECRET": stack.jwt_secret}
+    variables = {
+        "SUPABASE_DB_URL": stack.database_url,
+        "SUPABASE_JWT_SECRET": stack.jwt_secret,
+        "VIDEOJOBS_JWT_ISSUER": stack.issuer,
+    }
     if stack.api_url is not None:
         variables["SUPABASE_URL"] = stack.api_url
         variables["SUPABASE_SECRET_KEY"] = stack.service_role_key

@@ -10,7 +10,17 @@ from uuid import UUID
 import typer
 
 from videojobs.async_manager import AsyncVideoJobManager
-from videojobs.cli.backends import Backend, DataDir, IsLocal, StorageUrl, backend, is_loopback
+from videojobs.cli.backends import (
+    Backend,
+    DataDir,
+    IsLocal,
+    StorageUrl,
+    address_of,
+    backend,
+    is_loopback,
+    listen,
+    serve_at,
+)
 from videojobs.cli.dashboard import PATH, keep_pages_secret, mount_dashboard, refuse_strangers
 from videojobs.cli.options import DatabaseUrl
 from videojobs.cli.printing import complaints
@@ -52,8 +62,14 @@ def serve(
             found = dataclasses.replace(found, settings=_guarded(found.settings, host))
         if dashboard:
             refuse_strangers(found, host)
+        listener = listen(host, port)
         app = _application(found, _sign_in(found, host), dashboard=dashboard)
-        _run(app, found.settings, host=host, port=port, webhooks=webhooks)
+        address = address_of(listener)
+        complaints.print(f"serving at {address}, with its description at /docs", style="dim")
+        if dashboard:
+            complaints.print(f"the dashboard: {address}{PATH}", style="dim")
+        with sending(found.settings, wanted=webhooks):
+            serve_at(listener, app, patience_seconds=10)
 
 
 def _guarded(settings: Settings, host: str) -> Settings:
@@ -100,19 +116,3 @@ def _application(found: Backend, sign_in: SignIn | None, *, dashboard: bool) -> 
         keep_pages_secret()
         mount_dashboard(app, found, manager, place)
     return app
-
-
-def _run(app: FastAPI, settings: Settings, *, host: str, port: int, webhooks: bool) -> None:
-    import uvicorn
-
-    complaints.print(f"serving at http://{host}:{port}, with its description at /docs", style="dim")
-    with sending(settings, wanted=webhooks):
-        uvicorn.run(
-            app,
-            host=host,
-            port=port,
-            log_config=None,  # ours is set up already
-            access_log=False,  # the API tells of each request itself
-            server_header=False,
-            timeout_graceful_shutdown=10,
-        )

@@ -10,7 +10,7 @@ from uuid import UUID
 import typer
 from rich.table import Table
 
-from videojobs.cli.options import AsJson, DatabaseUrl, manager_for, settings_for
+from videojobs.cli.options import AsJson, DatabaseUrl, manager_for, settings_here
 from videojobs.cli.printing import complaints, console, print_json
 from videojobs.cli.sending import send_webhooks
 from videojobs.messages import DeliveryState, WebhookDelivery, WebhookEvent
@@ -145,7 +145,7 @@ def send(
     database_url: DatabaseUrl = None,
 ) -> None:
     """Send messages until Ctrl-C. `videojobs serve` and `videojobs worker` do it too."""
-    settings = settings_for(database_url)
+    settings = settings_here(database_url)
     if not once:
         complaints.print("sending webhooks, until Ctrl-C", style="dim")
     sent = asyncio.run(send_webhooks(settings, once=once))

@@ -24,6 +24,9 @@ from videojobs.dashboard.mounting import Dashboard
 from videojobs.storage import Storage, open_storage
 
 if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
     from videojobs.async_manager import AsyncVideoJobManager
 
 __all__ = ["DevelopmentSignIn", "Person", "create_app", "mount"]
@@ -75,7 +78,7 @@ def mount(
         open_storage=opened,
     ).mount_on(app)
     # Not left to the application, which may not redirect to paths with a slash.
-    app.add_route(path, lambda _: RedirectResponse(f"{path}/"), include_in_schema=False)
+    app.add_route(path, _with_slash, include_in_schema=False)
     _mounted.append(path)
 
 
@@ -115,3 +118,8 @@ def create_app(
         return RedirectResponse(f"{path}/")
 
     return app
+
+
+async def _with_slash(request: Request) -> Response:
+    query = f"?{request.url.query}" if request.url.query else ""
+    return RedirectResponse(f"{request.url.path}/{query}")

@@ -20,8 +20,8 @@ def draw_first_steps(user_id: UUID) -> None:
             f"videojobs jobs create uploads/talk.mp4 --user {user_id}",
         )
         _step(
-            "Run a worker, here or on any other machine",
-            "videojobs worker --storage-dir /srv/videos",
+            "Run a worker, here or on any other machine; --storage names where the videos are",
+            "videojobs worker",
         )
     text(
         "Your backend creates jobs with create_job(), and your pages with supabase-js: the README has both.",
@@ -45,7 +45,7 @@ def draw_no_match(clear: Callable[[], None]) -> None:
 def draw_no_workers() -> None:
     """Nobody works, and what to do about it."""
     assets.icon("worker", "large")
-    text("No worker in the last day", "", "h2")
+    text("No worker runs", "", "h2")
     text(
         "Jobs wait until one runs. Start it on this machine or on any other that reaches the database:",
         "",
@@ -53,8 +53,8 @@ def draw_no_workers() -> None:
     )
     with box("vj-steps", "ol"):
         _step(
-            "A worker, with the folder that holds the videos",
-            "videojobs worker --storage-dir /srv/videos",
+            "A worker; --storage names where the videos are, if they are not in videojobs-output",
+            "videojobs worker",
         )
 
 

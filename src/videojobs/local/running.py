@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
@@ -12,6 +13,8 @@ from videojobs.local.keys import OWNER, Secrets, issuer_of, user_claims
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from videojobs.settings import Settings
 
 _DATABASE = "postgres"
 _USERS = """
@@ -70,6 +73,18 @@ class RunningStack:
     def issuer(self) -> str:
         """The ``iss`` of the tokens that `user_token` makes."""
         return issuer_of(self._secrets.api_port)
+
+    def applied_to(self, settings: Settings) -> Settings:
+        """The settings, with this stack's database and keys in place of any other."""
+        return dataclasses.replace(
+            settings,
+            database_url=self.database_url,
+            transport="postgres",
+            jwt_secret=self.jwt_secret,
+            jwt_issuer=self.issuer,
+            jwks=None,
+            supabase_url=None,
+        )
 
     def user_token(
         self,

@@ -31,6 +31,7 @@ logger = logging.getLogger("videojobs.web")
 ManagerFactory = Callable[[], AsyncVideoJobManager]
 Handler = Callable[["Request"], Awaitable["Response"]]
 _SEEN_SECONDS = 1.0
+_USUAL_FOLDER = Settings().storage_dir
 SCOPE_KEY = "videojobs.services"
 
 
@@ -99,6 +100,9 @@ class Services:
     def storage(self) -> Storage:
         """Where uploads go and outputs are."""
         if self._opened.storage is None:
+            if self.settings.storage is None and self.settings.storage_dir == _USUAL_FOLDER:
+                # Named by nobody: a folder that was is not made, for it may be a mount that is gone.
+                _USUAL_FOLDER.mkdir(exist_ok=True)
             self._opened.storage = open_storage(None, self.settings)
         return self._opened.storage
 
