@@ -64,7 +64,8 @@ async def test_who_comes_back_is_told_what_was_deleted_and_what_runs(
     assert (gone.type, gone.job_id) == ("deleted", doomed.id)
     assert moved.job is not None
     assert (moved.job_id, moved.job.progress) == (running.id, 70)
-    assert {change.job_id for change in rest} == {running.id}
+    # At least once: the same deletion may be told again.
+    assert {change.job_id for change in rest} - {doomed.id} == {running.id}
 
 
 async def test_archived_jobs_are_gone_from_the_lists(
