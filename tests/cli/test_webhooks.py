@@ -34,21 +34,22 @@ def test_a_webhook_from_its_birth_to_its_end(type_: Any, stack: LocalStack):
         manager.fail_job(manager.start_processing(job.id), "it broke", retryable=False)
     tried = type_("test", hook["id"])
     sent = type_("send", "--once")
-    log = type_("deliveries", hook["id"], "--state", "pending")
+    log = type_("deliveries", hook["id"], "--state", "pending", "--json")
+    table = type_("deliveries", hook["id"])
     listed = type_("list")
     gone = type_("remove", hook["id"])
     empty = type_("list")
 
     assert code == 0
     assert hook["secret"].startswith("whsec_")
-    assert [tried[0], sent[0], log[0], listed[0], gone[0], empty[0]] == [0] * 6
+    assert [tried[0], sent[0], log[0], table[0], listed[0], gone[0], empty[0]] == [0] * 7
     assert "2 messages went out" in sent[1]
     assert "job.failed" in log[1]
     assert "webhook.test" in log[1]
     assert "not public" in log[1]
     assert "https://localhost" in listed[1]
-    assert "secret-path" not in listed[1] + log[1] + sent[1]
-    assert hook["secret"] not in listed[1] + log[1] + sent[1]
+    assert "secret-path" not in listed[1] + log[1] + table[1] + sent[1]
+    assert hook["secret"] not in listed[1] + log[1] + table[1] + sent[1]
     assert "No webhooks" in empty[1]
 
 

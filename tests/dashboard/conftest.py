@@ -30,6 +30,13 @@ def ffmpeg(*arguments: str | Path) -> None:
 
 
 @pytest.fixture(scope="session")
+def stack(parts: Parts) -> Iterator[LocalStack]:
+    """One of their own, since the worker here would take the jobs of all other tests."""
+    with LocalStack.start(rest=True, durable=False, postgrest=parts.postgrest) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
 def storage_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The worker's storage: ``short.mp4`` of 4 s, and ``long.mp4``, which takes a while."""
     folder = tmp_path_factory.mktemp("storage")

@@ -33,7 +33,7 @@ from database.laws import Laws, Row, Stored
 from database.model import FINAL, MAX_LOST, Attempt, Queue, Wish
 
 PROFILES = {
-    "default": settings(max_examples=120, stateful_step_count=50),
+    "default": settings(max_examples=70, stateful_step_count=50),
     "long": settings(max_examples=1_000, stateful_step_count=80),
 }
 PROFILE = settings(
