@@ -36,7 +36,7 @@ def test_a_webhook_from_its_birth_to_its_end(type_: Any, stack: LocalStack):
     sent = type_("send", "--once")
     log = type_("deliveries", hook["id"], "--state", "pending", "--json")
     table = type_("deliveries", hook["id"])
-    listed = type_("list")
+    listed = type_("list", "--json")
     gone = type_("remove", hook["id"])
     empty = type_("list")
 
