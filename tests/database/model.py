@@ -161,7 +161,6 @@ class Queue:
         if retry_key in job.retry_keys:
             return "ok"
         if job.status in ("failed", "cancelled"):
-            job.checkpoint = None
             job.attempt = job.lost_count = 0
             job.run_token += 1
             job.outputs = []
@@ -588,21 +587,18 @@ class Queue:
             self._move(job, "failed" if event == "lost" else event, event)
 
     def _to_queue(self, job: Job, event: str) -> None:
-        # The checkpoint stays: the next attempt goes on from it.
-        checkpoint = job.checkpoint
         self._move(job, "queued", event)
-        job.checkpoint = checkpoint
         job.progress = 0
         job.is_due = True
         job.since = next(self._moments)
 
     def _move(self, job: Job, status: str, event: str) -> None:
-        was_running = job.status == "processing"
         job.status = status
         job.history.append(event)
         job.is_asked_to_stop = job.is_grace_over = False
         job.lease = job.stage = None
-        if was_running and status in FINAL:
+        # Whatever else a job becomes, the next attempt goes on from its checkpoint.
+        if status in FINAL:
             job.checkpoint = None
 
 
