@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from blocking import BlockingManager
 from people import ADA, BOB, TEAM
 
+from emptying import EMPTY_ALL
 from loop_thread import LoopThread
 from videojobs import AsyncVideoJobManager, Settings, VideoJobManager, connecting
 from videojobs.local import LocalStack
@@ -25,11 +26,6 @@ from videojobs.local import LocalStack
 TRANSPORTS = ("supabase", "postgres", "async supabase", "async postgres")
 POOLED = ("pooled postgres", "async pooled postgres")
 """The Postgres transports behind a transaction pooler."""
-
-_WIPE = """
-truncate public.video_jobs, public.video_job_events, videojobs.leases, videojobs.checkpoints
-restart identity
-"""
 
 
 @pytest.fixture(scope="session")
@@ -113,8 +109,8 @@ def sql(owner: psycopg.Connection[Any]) -> Callable[..., list[Any]]:
 
 @pytest.fixture
 def wipe(sql: Callable[..., list[Any]]) -> Callable[[], list[Any]]:
-    """Remove all jobs, and begin to count from 1 again."""
-    return lambda: sql(_WIPE)
+    """Remove all jobs and all else that tests write, and begin to count from 1 again."""
+    return lambda: sql(EMPTY_ALL)
 
 
 @pytest.fixture

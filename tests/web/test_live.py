@@ -86,12 +86,15 @@ class Stream:
 async def follow(url: str, token: str, **options: Any) -> AsyncIterator[Stream]:
     """Follow as whoever holds the token."""
     headers = {"Authorization": f"Bearer {token}", **options.pop("headers", {})}
-    async with (
-        httpx.AsyncClient(base_url=url, timeout=10) as client,
-        client.stream("GET", PATH, headers=headers, **options) as response,
-    ):
-        assert response.status_code == 200, await response.aread()
-        yield Stream(response)
+    async with httpx.AsyncClient(base_url=url, timeout=10) as client:
+        while True:
+            async with client.stream("GET", PATH, headers=headers, **options) as response:
+                if response.status_code == 429:  # the server has yet to see that the last one ended
+                    await asyncio.sleep(0.1)
+                    continue
+                assert response.status_code == 200, await response.aread()
+                yield Stream(response)
+                return
 
 
 @asynccontextmanager
