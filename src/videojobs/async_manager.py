@@ -308,7 +308,8 @@ class AsyncVideoJobManager(AsyncOperations):
     async def cancel_job(self, job_id: UUID | str, *, reason: str | None = None) -> VideoJob:
         """A queued job is cancelled; a running one is asked to stop.
 
-        Its worker hears of it at once on a direct connection, with its next heartbeat elsewhere.
+        Its worker hears of it at once where the database can call it (on a direct connection, or
+        through Realtime), with its next heartbeat elsewhere.
         Repeating it is harmless.
 
         Raises:
@@ -482,17 +483,18 @@ class AsyncVideoJobManager(AsyncOperations):
     def listen_for_work(self) -> AbstractAsyncContextManager[AsyncListener]:
         """A context whose ``wait(queues, seconds)`` returns when one of the queues got a job.
 
-        On a direct connection the database wakes it; elsewhere it is a pause. Either way the
-        jobs must be claimed: several workers are woken for one job.
+        The database wakes it on a direct connection, and through Realtime over Supabase;
+        elsewhere it is a pause. Either way the jobs must be claimed: several workers are woken
+        for one job.
         """
         return self._transport.listen(Channel.QUEUE)
 
     def listen_for_changes(self) -> AbstractAsyncContextManager[AsyncAnnouncements]:
         """A context whose ``hear(seconds)`` returns when jobs were created, changed or deleted.
 
-        What it returns are ids of changed jobs and other words; they only call to look. On a
-        direct connection the database wakes it; elsewhere it is a pause. `videojobs.live` is
-        built on it.
+        What it returns are ids of changed jobs and other words; they only call to look. The
+        database wakes it on a direct connection, and through Realtime over Supabase; elsewhere it
+        is a pause. `videojobs.live` is built on it.
         """
         return self._transport.announcements(Channel.CHANGES, Channel.QUEUE)
 

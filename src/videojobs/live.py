@@ -108,8 +108,9 @@ class Following(AsyncIterator[JobChange]):
 class LiveJobs:
     """Tells any number of readers what changes, each what he may see.
 
-    On a direct connection it listens to the database; elsewhere it looks again and again, with
-    pauses that grow up to the manager's ``poll_seconds``. Without readers it does nothing.
+    It is called by the database: on a direct connection by NOTIFY, over Supabase by Realtime.
+    Where neither is, it looks again and again, with pauses that grow up to the manager's
+    ``poll_seconds``. Without readers it does nothing.
     Use it as a context manager, in one event loop.
 
     Args:
@@ -279,16 +280,15 @@ class LiveJobs:
                 breaks = announcements.breaks
                 moved = await self._look(heard, with_running=quiet)
                 self._drop_slow_readers()
-                pause = self._pause(pause, moved=moved, listens=announcements.listens)
+                pause = self._pause(pause, announcements.silence_seconds, moved=moved)
                 heard = await announcements.hear(pause, self._tick_seconds)
             # Before anything is awaited: whoever comes from now on waits for the next place.
             self._place = None
             self._placed.clear()
 
-    def _pause(self, pause: float, *, moved: bool, listens: bool) -> float:
-        if listens:
-            # Not for ever: of those that commit at the same moment, one calls for all.
-            return self._tick_seconds if moved else min(max(pause * 2, 0.1), 1.0)
+    def _pause(self, pause: float, silence_seconds: float, *, moved: bool) -> float:
+        if silence_seconds:
+            return self._tick_seconds if moved else min(max(pause * 2, 0.1), silence_seconds)
         longest = self._manager.settings.poll_seconds
         return min(_FIRST_PAUSE_SECONDS if moved else max(pause * 1.5, 0.25), longest)
 

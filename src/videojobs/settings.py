@@ -111,6 +111,9 @@ class Settings:
     """The lease of `start_processing`, whose callers send no heartbeats."""
     poll_seconds: float = 5.0
     """An idle worker's, or waiter's, longest pause between two looks."""
+    realtime: bool = True
+    """Over Supabase, workers, servers and senders of webhooks are called through Realtime, if the
+    project has it: one connection and few messages each."""
 
     ffmpeg: str | None = None
     """Path of the ffmpeg to run; the one from imageio-ffmpeg if not given."""
@@ -153,6 +156,7 @@ class Settings:
             "jwt_issuer": environ.get("VIDEOJOBS_JWT_ISSUER") or None,
             "deadline_seconds": _number(environ, "VIDEOJOBS_DEADLINE_SECONDS"),
             "lease_seconds": _whole_number(environ, "VIDEOJOBS_LEASE_SECONDS"),
+            "realtime": _yes_or_no(environ, "VIDEOJOBS_REALTIME"),
             "ffmpeg": environ.get("VIDEOJOBS_FFMPEG"),
             "work_dir": _path(environ, "VIDEOJOBS_WORK_DIR"),
             "storage_dir": _path(environ, "VIDEOJOBS_STORAGE_DIR"),

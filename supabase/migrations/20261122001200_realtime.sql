@@ -1,37 +1,64 @@
--- For browsers with supabase-js: changes as broadcasts from the database, on private channels.
+-- Changes as broadcasts from the database, on private channels. For browsers with supabase-js:
 --
---   videojobs:user:<id>   a user's own jobs
---   videojobs:team:<id>   a team's
+--   videojobs:user:<id>           a user's own jobs
+--   videojobs:team:<id>           a team's
 --
 -- A message says only which job, its status and its progress; the page then reads what it shows, under
--- its own rights. Where there is no Realtime, there is no trigger and no cost. After installing Realtime
--- later, call: select videojobs.enable_realtime();
+-- its own rights. And for servers and workers without a direct connection, where they say what NOTIFY says
+-- on one:
+--
+--   videojobs:service:changes     ids of jobs that changed
+--   videojobs:service:queue       queues that got jobs, and workers who are asked to look
+--   videojobs:service:webhooks    there is something to send
+--
+-- Where there is no Realtime, there is no trigger and no cost. After installing Realtime later, call:
+-- select videojobs.enable_realtime();
 
--- One message to the owner, and one to the team. Realtime swallows errors of its own; here all others end
--- too, since a job must never fail because nobody could be told of it.
-create function videojobs.broadcast(event text, user_id uuid, team_id uuid, message jsonb) returns void
+-- Realtime swallows errors of its own; here all others end too, since a job must never fail because nobody
+-- could be told of it.
+create function videojobs.broadcast(topic text, event text, message jsonb) returns void
 -- Nor may it wait: a statement's timeout, unlike a lock's, is caught by no handler.
 language plpgsql security definer set search_path = '' set lock_timeout = '250ms'
 as $$
 begin
   -- Dynamic, since Realtime may come later than this function.
-  execute 'select realtime.send($1, $2, $3, true)' using message, event, 'videojobs:user:' || user_id;
-  if team_id is not null then
-    execute 'select realtime.send($1, $2, $3, true)' using message, event, 'videojobs:team:' || team_id;
-  end if;
+  execute 'select realtime.send($1, $2, $3, true)' using message, event, topic;
 exception
   when others then
     raise warning 'videojobs: a change could not be broadcast: %', sqlerrm;
 end
 $$;
 
+create function videojobs.broadcast_to_owner(event text, user_id uuid, team_id uuid, message jsonb) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform videojobs.broadcast('videojobs:user:' || user_id, event, message);
+  if team_id is not null then
+    perform videojobs.broadcast('videojobs:team:' || team_id, event, message);
+  end if;
+end
+$$;
+
+-- Wakes servers and workers. No names: something happened, look at all.
+create function videojobs.call_services(channel text, names text[]) returns void
+language sql volatile security definer set search_path = ''
+as $$
+  select videojobs.broadcast('videojobs:service:' || channel, 'called', jsonb_build_object('names', names))
+$$;
+
 create function videojobs.broadcast_changed_video_job() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  perform videojobs.broadcast(
+  perform videojobs.broadcast_to_owner(
     'job.changed', new.user_id, new.team_id,
     jsonb_build_object('id', new.id, 'status', new.status, 'progress', new.progress));
+  perform videojobs.call_services('changes', array[new.id::text])
+  where (select s.announces_changes from videojobs.settings s);
+  if new.status = 'processing' and old.cancel_requested_at is null and new.cancel_requested_at is not null then
+    perform videojobs.call_services('queue', array[new.worker_id]);
+  end if;
   return null;
 end
 $$;
@@ -55,18 +82,51 @@ begin
     group by o.user_id, o.team_id
   loop
     if owner.messages is null then
-      perform videojobs.broadcast('jobs.reset', owner.user_id, owner.team_id, jsonb_build_object('jobs', owner.jobs));
+      perform videojobs.broadcast_to_owner(
+        'jobs.reset', owner.user_id, owner.team_id, jsonb_build_object('jobs', owner.jobs));
     else
-      perform videojobs.broadcast(
+      perform videojobs.broadcast_to_owner(
         case tg_op when 'INSERT' then 'job.changed' else 'job.deleted' end, owner.user_id, owner.team_id, m.message)
       from jsonb_array_elements(owner.messages) m (message);
     end if;
   end loop;
+  if found then
+    perform videojobs.call_services('changes', array[]::text[])
+    where (select s.announces_changes from videojobs.settings s);
+  end if;
   return null;
 exception
   when others then
     raise warning 'videojobs: changes could not be broadcast: %', sqlerrm;
     return null;
+end
+$$;
+
+-- Whatever makes jobs ready, however many, calls their queue's workers once, as `wake_queue` does.
+create function videojobs.call_queue() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  mode text;
+begin
+  select s.queue_wakeups into mode from videojobs.settings s;
+  if mode = 'each'
+    or (mode = 'coalesced' and pg_try_advisory_xact_lock(hashtextextended('videojobs calls ' || new.queue, 0)))
+  then
+    perform videojobs.call_services('queue', array[new.queue]);
+  end if;
+  return null;
+end
+$$;
+
+create function videojobs.call_webhook_senders() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if exists (select from new_deliveries) then
+    perform videojobs.call_services('webhooks', array[]::text[]);
+  end if;
+  return null;
 end
 $$;
 
@@ -113,6 +173,18 @@ begin
   create or replace trigger video_jobs_broadcast_deleted after delete on public.video_jobs
     referencing old table as some_jobs
     for each statement execute function videojobs.broadcast_new_or_deleted_video_jobs();
+  if not exists (
+    select from pg_catalog.pg_trigger t
+    where t.tgrelid = 'videojobs.tally_changes'::regclass and t.tgname = 'tally_changes_call_queue'
+  ) then
+    create constraint trigger tally_changes_call_queue after insert on videojobs.tally_changes
+      deferrable initially deferred
+      for each row when (new.entered_status = 'queued' and not new.is_archived)
+      execute function videojobs.call_queue();
+  end if;
+  create or replace trigger webhook_deliveries_call_senders after insert on videojobs.webhook_deliveries
+    referencing new table as new_deliveries
+    for each statement execute function videojobs.call_webhook_senders();
   return true;
 end
 $$;
@@ -125,6 +197,8 @@ begin
   drop trigger if exists video_jobs_broadcast_changed on public.video_jobs;
   drop trigger if exists video_jobs_broadcast_new on public.video_jobs;
   drop trigger if exists video_jobs_broadcast_deleted on public.video_jobs;
+  drop trigger if exists tally_changes_call_queue on videojobs.tally_changes;
+  drop trigger if exists webhook_deliveries_call_senders on videojobs.webhook_deliveries;
   if to_regclass('realtime.messages') is not null then
     drop policy if exists videojobs_heard_by_owner_and_team on realtime.messages;
   end if;
@@ -132,9 +206,10 @@ end
 $$;
 
 revoke all on function
-  videojobs.broadcast(text, uuid, uuid, jsonb), videojobs.broadcast_changed_video_job(),
-  videojobs.broadcast_new_or_deleted_video_jobs(), videojobs.my_topics(), videojobs.enable_realtime(),
-  videojobs.disable_realtime()
+  videojobs.broadcast(text, text, jsonb), videojobs.broadcast_to_owner(text, uuid, uuid, jsonb),
+  videojobs.call_services(text, text[]), videojobs.broadcast_changed_video_job(),
+  videojobs.broadcast_new_or_deleted_video_jobs(), videojobs.call_queue(), videojobs.call_webhook_senders(),
+  videojobs.my_topics(), videojobs.enable_realtime(), videojobs.disable_realtime()
 from public, anon, authenticated, service_role;
 grant execute on function videojobs.my_topics() to authenticated, service_role;
 

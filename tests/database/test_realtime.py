@@ -1,8 +1,4 @@
-"""Broadcasts for browsers, where Supabase Realtime is; nothing where it is not.
-
-What stands for Realtime here has its table, its policies and its `send` as Supabase defines them:
-https://github.com/supabase/realtime, priv/repo/migrations.
-"""
+"""Broadcasts where Supabase Realtime is; nothing where it is not."""
 
 from __future__ import annotations
 
@@ -14,6 +10,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+import realtime_server
 from videojobs.migrations import migrate
 
 ADA = "00000000-0000-4000-8000-00000000000a"
@@ -21,35 +18,6 @@ BOB = "00000000-0000-4000-8000-00000000000b"
 EVE = "00000000-0000-4000-8000-00000000000e"
 TEAM = "00000000-0000-4000-8000-0000000000f0"
 
-REALTIME = """
-create schema realtime;
-grant usage on schema realtime to authenticated, service_role;
-create table realtime.messages (
-  topic text not null, extension text not null, payload jsonb, event text, private boolean default false,
-  updated_at timestamp not null default now(), inserted_at timestamp not null default now(),
-  id uuid not null default gen_random_uuid(),
-  primary key (id, inserted_at)
-) partition by range (inserted_at);
-create table realtime.messages_now partition of realtime.messages for values from (minvalue) to (maxvalue);
-alter table realtime.messages enable row level security;
-grant select, insert, update on realtime.messages to authenticated, service_role;
-create function realtime.topic() returns text language sql stable
-as $$ select nullif(current_setting('realtime.topic', true), '')::text $$;
-create function realtime.send(payload jsonb, event text, topic text, private boolean default true)
-returns void language plpgsql
-as $$
-begin
-  begin
-    execute format('set local realtime.topic to %L', topic);
-    insert into realtime.messages (payload, event, topic, private, extension)
-    values (payload, event, topic, private, 'broadcast');
-  exception
-    when others then
-      raise warning 'ErrorSendingBroadcastMessage: %', sqlerrm;
-  end;
-end
-$$;
-"""
 MESSAGES = (
     "select topic, event, payload, private from realtime.messages order by inserted_at, topic"
 )
@@ -68,10 +36,10 @@ def with_realtime(new_database: Callable[[int], str]) -> Iterator[Callable[[int]
         sql = psycopg.connect(url, autocommit=True, row_factory=dict_row)
         opened.append(sql)
         if not later:
-            sql.execute(REALTIME)
+            sql.execute(realtime_server.SCHEMA)
         migrate(url)
         if later:
-            sql.execute(REALTIME)
+            sql.execute(realtime_server.SCHEMA)
         sql.execute("insert into public.teams (id, name) values (%s, 'Crew')", [TEAM])
         sql.execute(
             "insert into public.team_members (team_id, user_id) values (%s, %s)", [TEAM, ADA]
@@ -83,12 +51,26 @@ def with_realtime(new_database: Callable[[int], str]) -> Iterator[Callable[[int]
         sql.close()
 
 
-def told(sql: Sql) -> list[tuple[str, str, Any]]:
-    """Topic, event and message of all broadcasts so far, which are then forgotten."""
+def told(sql: Sql, services: bool = False) -> list[tuple[str, str, Any]]:
+    """Topic, event and message of all broadcasts so far to people, or to services; all are then forgotten."""
     rows = sql.execute(MESSAGES).fetchall()
     sql.execute("truncate realtime.messages")
     assert all(row["private"] for row in rows)
-    return [(row["topic"], row["event"], row["payload"]) for row in rows]
+    return [
+        (row["topic"], row["event"], row["payload"])
+        for row in rows
+        if row["topic"].startswith("videojobs:service:") is services
+    ]
+
+
+def called(sql: Sql) -> list[tuple[str, list[str]]]:
+    """The channels of services that were called so far, and the names."""
+    messages = told(sql, services=True)
+    assert {event for _, event, _ in messages} <= {"called"}
+    return [
+        (topic.removeprefix("videojobs:service:"), message["names"])
+        for topic, _, message in messages
+    ]
 
 
 def new_job(sql: Sql, team: str | None = None) -> str:
@@ -134,6 +116,58 @@ def test_many_at_once_are_one_message(with_realtime):
     assert told(sql) == [(f"videojobs:user:{ADA}", "jobs.reset", {"jobs": 1000})]
 
 
+@VERSIONS
+def test_services_are_called(with_realtime, version: int):
+    """Of new jobs and of changes; and workers of jobs in their queue and of cancels."""
+    sql = with_realtime(version)
+    job = new_job(sql)
+    created = called(sql)
+    sql.execute("select public.start_video_job(%s, 'w', gen_random_uuid())", [job])
+    started = called(sql)
+    sql.execute("select public.cancel_video_job(%s)", [job])
+    cancelled = called(sql)
+    sql.execute("select public.confirm_video_job_cancel(%s, 1)", [job])
+    sql.execute("select public.retry_video_job(%s)", [job])
+    retried = called(sql)
+    sql.execute(
+        "insert into public.video_jobs (user_id) select %s from generate_series(1, 99)", [ADA]
+    )
+    many = called(sql)
+    sql.execute("delete from public.video_jobs where status = 'queued'")
+
+    assert sorted(created) == [("changes", []), ("queue", ["default"])]
+    assert started == [("changes", [job])]
+    assert sorted(cancelled) == [("changes", [job]), ("queue", ["w"])]
+    assert sorted(retried) == [("changes", [job]), ("changes", [job]), ("queue", ["default"])]
+    assert sorted(many) == [("changes", []), ("queue", ["default"])]
+    assert called(sql) == [("changes", [])]
+
+
+def test_senders_of_webhooks_are_called(with_realtime):
+    """Once there is something to send."""
+    sql = with_realtime(18)
+    sql.execute(
+        "select public.add_video_job_webhook(gen_random_uuid(), 'standard', 'https://example.com', "
+        "'https://example.com', 'whsec_' || repeat('A', 32), '{job.cancelled}')"
+    )
+    job = new_job(sql)
+    before = called(sql)
+    sql.execute("select public.cancel_video_job(%s)", [job])
+
+    assert [channel for channel, _ in before if channel == "webhooks"] == []
+    assert ("webhooks", []) in called(sql)
+
+
+def test_services_are_called_no_more_where_the_settings_say_so(with_realtime):
+    """The same settings spare a busy database the NOTIFYs."""
+    sql = with_realtime(18)
+    sql.execute("update videojobs.settings set announces_changes = false, queue_wakeups = 'off'")
+    job = new_job(sql)
+    sql.execute("select public.start_video_job(%s, 'w', gen_random_uuid())", [job])
+
+    assert called(sql) == []
+
+
 @pytest.mark.parametrize(
     ("user", "topic", "hears"),
     [
@@ -143,6 +177,8 @@ def test_many_at_once_are_one_message(with_realtime):
         (EVE, f"videojobs:team:{TEAM}", False),
         (EVE, f"videojobs:user:{EVE}", True),
         (None, f"videojobs:user:{ADA}", False),
+        (ADA, "videojobs:service:changes", False),
+        (ADA, "videojobs:service:queue", False),
     ],
 )
 def test_only_owner_and_team_may_join_a_channel(
@@ -219,7 +255,7 @@ def test_it_can_be_switched_on_later_and_off_again(with_realtime, version: int):
 def test_without_realtime_there_is_no_trigger(sql: Sql):
     """And so no cost."""
     rows = sql.execute(
-        "select tgname from pg_trigger where tgname like 'video_jobs_broadcast%'"
+        "select tgname from pg_trigger where tgname ~ '_(broadcast|call)_'"
     ).fetchall()
 
     assert rows == []

@@ -18,6 +18,8 @@ logger = logging.getLogger("videojobs")
 _RECONNECT_SECONDS = 2.0
 """At the most so often; until then, and meanwhile, the listener only pauses. Waking is a
 convenience: polling finds every change too."""
+_SILENCE_SECONDS = 1.0
+"""Not for ever: of those that commit at the same moment, one calls for all."""
 
 
 class _Reconnecting:
@@ -69,9 +71,9 @@ class NotifyListener(_Reconnecting):
             return ()
 
     @property
-    def listens(self) -> bool:
-        """Whether there is a connection."""
-        return self._connection is not None
+    def silence_seconds(self) -> float:
+        """For how long silence may be trusted."""
+        return _SILENCE_SECONDS if self._connection is not None else 0.0
 
     def hear(self, seconds: float, gather_seconds: float = 0.0) -> frozenset[str]:
         """All that was announced, with what follows within so many seconds."""
@@ -153,9 +155,9 @@ class AsyncNotifyListener(_Reconnecting):
             return ()
 
     @property
-    def listens(self) -> bool:
-        """Whether there is a connection."""
-        return self._connection is not None
+    def silence_seconds(self) -> float:
+        """For how long silence may be trusted."""
+        return _SILENCE_SECONDS if self._connection is not None else 0.0
 
     async def hear(self, seconds: float, gather_seconds: float = 0.0) -> frozenset[str]:
         """All that was announced, with what follows within so many seconds."""

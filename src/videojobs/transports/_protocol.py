@@ -71,8 +71,8 @@ class Announcements(Protocol):
     """Hears all that the database announces on some channels."""
 
     @property
-    def listens(self) -> bool:
-        """Whether the database is listened to; else silence says nothing."""
+    def silence_seconds(self) -> float:
+        """For how long it may be trusted that nothing happens without a word; 0 if not at all."""
         ...
 
     @property
@@ -89,8 +89,8 @@ class AsyncAnnouncements(Protocol):
     """Hears all that the database announces on some channels."""
 
     @property
-    def listens(self) -> bool:
-        """Whether the database is listened to; else silence says nothing."""
+    def silence_seconds(self) -> float:
+        """For how long it may be trusted that nothing happens without a word; 0 if not at all."""
         ...
 
     @property
@@ -195,7 +195,7 @@ class PollingListener:
     ) -> None:
         pass
 
-    listens = False
+    silence_seconds = 0.0
     breaks = 0
 
     def wait(self, payloads: Collection[str], seconds: float) -> Collection[str]:
@@ -212,7 +212,7 @@ class PollingListener:
 class AsyncPollingListener:
     """The same for asyncio."""
 
-    listens = False
+    silence_seconds = 0.0
     breaks = 0
 
     async def __aenter__(self) -> Self:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 from postgrest import AsyncPostgrestClient, SyncPostgrestClient
@@ -33,6 +33,9 @@ from videojobs.transports._protocol import (
     current_token_async,
 )
 
+if TYPE_CHECKING:
+    from videojobs.transports._realtime import AsyncRealtimeListener, RealtimeListener
+
 
 class SupabaseTransport:
     """Calls functions through PostgREST."""
@@ -49,6 +52,7 @@ class SupabaseTransport:
         client: Client | None = None,
         reopen: Callable[[], SupabaseTransport] | None = None,
         owns_session: bool = False,
+        hears_realtime: bool = False,
     ) -> None:
         self.client = client
         """The supabase-py client, if there is one: for storage and the like."""
@@ -59,6 +63,7 @@ class SupabaseTransport:
         self._user_key = user_key
         self._reopen = reopen
         self._owns_session = owns_session
+        self._hears_realtime = hears_realtime
         self._pid = os.getpid()
         self._inherited: object = None
         self._worked = False
@@ -84,12 +89,18 @@ class SupabaseTransport:
             user_key=settings.publishable_key,
             reopen=lambda: cls.open(url, key, settings),
             owns_session=True,
+            hears_realtime=settings.realtime,
         )
 
     @classmethod
     def of_client(cls, client: Client, settings: Settings) -> Self:
         """Use the caller's client, its session and its headers, unchanged."""
-        return cls(client.postgrest, client=client, user_key=settings.publishable_key)
+        return cls(
+            client.postgrest,
+            client=client,
+            user_key=settings.publishable_key,
+            hears_realtime=settings.realtime,
+        )
 
     @property
     def is_user(self) -> bool:
@@ -133,11 +144,16 @@ class SupabaseTransport:
             self.__dict__.update(self._reopen().__dict__)
             self._inherited = inherited
 
-    def listen(self, channel: Channel) -> PollingListener:
-        return PollingListener()
+    def listen(self, channel: Channel) -> PollingListener | RealtimeListener:
+        # Of Realtime's connections there are few: not one for each who waits for a job.
+        return self.announcements(channel) if channel is Channel.QUEUE else PollingListener()
 
-    def announcements(self, *channels: Channel) -> PollingListener:
-        return PollingListener()
+    def announcements(self, *channels: Channel) -> PollingListener | RealtimeListener:
+        if self.client is None or not self._hears_realtime:
+            return PollingListener()
+        from videojobs.transports._realtime import Address, RealtimeListener
+
+        return RealtimeListener(Address.of(self.client), *channels)
 
     def as_user(self, token: Token) -> SupabaseTransport:
         self._be_in_this_process()
@@ -168,6 +184,7 @@ class AsyncSupabaseTransport:
         user_key: str | None = None,
         client: AsyncClient | None = None,
         owns_session: bool = False,
+        hears_realtime: bool = False,
     ) -> None:
         self.client = client
         """The supabase-py client, if there is one: for storage and the like."""
@@ -177,6 +194,7 @@ class AsyncSupabaseTransport:
         self._token = token
         self._user_key = user_key
         self._owns_session = owns_session
+        self._hears_realtime = hears_realtime
         self._worked = False
 
     @classmethod
@@ -194,13 +212,22 @@ class AsyncSupabaseTransport:
         )
         client = _create(AsyncClient, url, key, options)
         return cls(
-            client.postgrest, client=client, user_key=settings.publishable_key, owns_session=True
+            client.postgrest,
+            client=client,
+            user_key=settings.publishable_key,
+            owns_session=True,
+            hears_realtime=settings.realtime,
         )
 
     @classmethod
     def of_client(cls, client: AsyncClient, settings: Settings) -> Self:
         """Use the caller's client, its session and its headers, unchanged."""
-        return cls(client.postgrest, client=client, user_key=settings.publishable_key)
+        return cls(
+            client.postgrest,
+            client=client,
+            user_key=settings.publishable_key,
+            hears_realtime=settings.realtime,
+        )
 
     @property
     def is_user(self) -> bool:
@@ -234,11 +261,15 @@ class AsyncSupabaseTransport:
             return self._headers
         return wire.headers_with(self._headers, await current_token_async(self._token))
 
-    def listen(self, channel: Channel) -> AsyncPollingListener:
-        return AsyncPollingListener()
+    def listen(self, channel: Channel) -> AsyncPollingListener | AsyncRealtimeListener:
+        return self.announcements(channel) if channel is Channel.QUEUE else AsyncPollingListener()
 
-    def announcements(self, *channels: Channel) -> AsyncPollingListener:
-        return AsyncPollingListener()
+    def announcements(self, *channels: Channel) -> AsyncPollingListener | AsyncRealtimeListener:
+        if self.client is None or not self._hears_realtime:
+            return AsyncPollingListener()
+        from videojobs.transports._realtime import Address, AsyncRealtimeListener
+
+        return AsyncRealtimeListener(Address.of(self.client), *channels)
 
     def as_user(self, token: Token) -> AsyncSupabaseTransport:
         postgrest = AsyncPostgrestClient(

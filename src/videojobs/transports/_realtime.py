@@ -1,0 +1,397 @@
+"""Called by the database through Supabase Realtime, where there is no connection to LISTEN on.
+
+A WebSocket with Phoenix's messages (https://supabase.com/docs/guides/realtime/protocol), on the
+private channels that `supabase/migrations` broadcast on for services. Realtime's own client is not
+used: it puts the key into the address, where proxies write it down. Here it is in headers.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from websockets.exceptions import WebSocketException
+
+from videojobs.transports._protocol import AsyncPollingListener, Channel, PollingListener
+
+if TYPE_CHECKING:
+    from supabase import AsyncClient, Client
+    from websockets.asyncio.client import ClientConnection as AsyncConnection
+    from websockets.sync.client import ClientConnection
+
+logger = logging.getLogger("videojobs")
+
+EVERYTHING = ""
+"""Stands for all names: something happened, and it is not told to whom."""
+_FIRST_RETRY_SECONDS = 2.0
+_LONGEST_RETRY_SECONDS = 300.0
+"""Between tries; meanwhile the listener only pauses. Being called is a convenience: polling finds
+every change too, and not every project has Realtime."""
+_OPEN_SECONDS = 5.0
+_HEARTBEAT_SECONDS = 25.0
+"""Realtime closes a connection that says nothing for a minute."""
+_SILENCE_SECONDS = 5.0
+"""For how long silence is trusted: Realtime may drop messages where there are too many."""
+_LONGEST_MESSAGE = 2**20
+_SHOWN_LENGTH = 300
+_LATE_SECONDS = 1.0
+_ERRORS = (WebSocketException, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where Realtime is, and who asks."""
+
+    url: str
+    key: str = field(repr=False)
+
+    @classmethod
+    def of(cls, client: Client | AsyncClient) -> Self:
+        """The project's Realtime, with the client's key."""
+        return cls(f"{client.realtime_url}/websocket?vsn=1.0.0", client.supabase_key)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The key, for the gateway and for Realtime. Of keys that are no JWT, the gateway makes one."""
+        return {"apikey": self.key} | ({"x-api-key": self.key} if self.is_jwt else {})
+
+    @property
+    def is_jwt(self) -> bool:
+        """Whether Realtime can read the key itself."""
+        return self.key.count(".") == 2
+
+
+class RefusedError(ConnectionError):
+    """Realtime closes a channel, or does not let us in."""
+
+
+class Conversation:
+    """What is said on one connection, and what it means. No I/O."""
+
+    def __init__(self, address: Address, channels: Collection[Channel], now: float) -> None:
+        # New jobs are changes here: whoever hears of changes need not hear of queues, too.
+        wanted = {Channel.CHANGES} if Channel.CHANGES in channels else set(channels)
+        self._topics = [f"realtime:{topic_of(channel)}" for channel in sorted(wanted)]
+        self._not_joined = set(self._topics)
+        self._token = {"access_token": address.key} if address.is_jwt else {}
+        self._next_beat = now + _HEARTBEAT_SECONDS
+        self._heard_at = now
+
+    @property
+    def has_joined(self) -> bool:
+        """Whether all channels are open."""
+        return not self._not_joined
+
+    def joins(self) -> Iterator[str]:
+        """What opens the channels."""
+        config: dict[str, Any] = {
+            "broadcast": {"ack": False, "self": False},
+            "presence": {"enabled": False},
+            "postgres_changes": [],
+            "private": True,
+        }
+        for number, topic in enumerate(self._topics, 1):
+            yield _message(topic, "phx_join", {"config": config, **self._token}, str(number))
+
+    def heartbeat(self, now: float) -> str | None:
+        """What is to be sent now, if anything.
+
+        Raises:
+            RefusedError: The last heartbeat had no answer.
+        """
+        if now < self._next_beat:
+            return None
+        # Whoever comes late has not read what may have been answered.
+        is_late = now > self._next_beat + _LATE_SECONDS
+        if self._heard_at < self._next_beat - _HEARTBEAT_SECONDS and not is_late:
+            raise RefusedError("no answer to a heartbeat")
+        self._next_beat = now + _HEARTBEAT_SECONDS
+        return _message("phoenix", "heartbeat", {}, "beat")
+
+    def until_heartbeat(self, now: float) -> float:
+        """In how many seconds the next one is due."""
+        return max(self._next_beat - now, 0.0)
+
+    def hear(self, text: str | bytes, now: float) -> frozenset[str]:
+        """The names that are called, or `EVERYTHING`.
+
+        Raises:
+            RefusedError: A channel is closed, or was never opened.
+        """
+        self._heard_at = now
+        message = _parsed(text)
+        topic = message.get("topic")
+        if topic not in self._topics:
+            return frozenset()
+        match message:
+            case {"event": "phx_reply", "payload": {"status": "ok"}}:
+                self._not_joined.discard(topic)
+            case {"event": "phx_reply", "payload": {"response": {"reason": reason}}}:
+                raise RefusedError(f"{topic}: {str(reason)[:_SHOWN_LENGTH]}")
+            case {"event": "phx_reply" | "phx_error" | "phx_close" as event}:
+                raise RefusedError(f"{topic}: {event}")
+            case {"event": "broadcast", "payload": {"payload": {"names": [*names]}}}:
+                return frozenset(map(str, names)) or frozenset({EVERYTHING})
+            case _:
+                pass
+        return frozenset()
+
+
+def topic_of(channel: Channel) -> str:
+    """Where the database broadcasts what it announces on the channel."""
+    return f"videojobs:service:{channel.value.removeprefix('videojobs_')}"
+
+
+def _message(topic: str, event: str, payload: Mapping[str, Any], ref: str) -> str:
+    return json.dumps(
+        {"topic": topic, "event": event, "payload": payload, "ref": ref, "join_ref": ref}
+    )
+
+
+def _parsed(text: str | bytes) -> dict[str, Any]:
+    try:
+        message: object = json.loads(text)
+    except ValueError:
+        message = None
+    return cast("dict[str, Any]", message) if isinstance(message, dict) else {}
+
+
+class _Reconnecting:
+    """When to try again, and what to say."""
+
+    def __init__(self, address: Address, *channels: Channel) -> None:
+        self._address = address
+        self._channels = channels
+        self._talk: Conversation | None = None
+        self._retry_at = 0.0
+        self._retry_seconds = _FIRST_RETRY_SECONDS
+        self.breaks = 0
+
+    @property
+    def silence_seconds(self) -> float:
+        """For how long silence may be trusted."""
+        return _SILENCE_SECONDS if self._talk is not None else 0.0
+
+    def _may_connect(self) -> bool:
+        return time.monotonic() >= self._retry_at
+
+    def _joined(self, talk: Conversation) -> None:
+        self._talk = talk
+        self._retry_seconds = _FIRST_RETRY_SECONDS
+
+    def _broke(self, error: Exception) -> None:
+        self.breaks += 1
+        had_joined, self._talk = self._talk is not None, None
+        self._retry_at = time.monotonic() + self._retry_seconds
+        self._retry_seconds = min(self._retry_seconds * 2, _LONGEST_RETRY_SECONDS)
+        # Where there is no Realtime, nothing is wrong.
+        logger.log(
+            logging.WARNING if had_joined else logging.DEBUG,
+            "Realtime cannot be heard, will try again: %s",
+            " ".join(str(error).split()) or type(error).__name__,
+        )
+
+
+class RealtimeListener(_Reconnecting):
+    """Called by the database."""
+
+    _connection: ClientConnection | None = None
+
+    def __enter__(self) -> Self:
+        self._connect()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._drop()
+
+    def wait(self, payloads: Collection[str], seconds: float) -> Collection[str]:
+        """Those of them that were called; all after a break, which may have hidden them."""
+        if self._talk is None:
+            if self._may_connect() and self._connect():
+                return payloads
+            return PollingListener().wait(payloads, seconds)
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            heard = self.hear(left)
+            if EVERYTHING in heard:
+                return payloads
+            if found := heard & set(payloads):
+                return found
+            if not self.silence_seconds:
+                break
+        return ()
+
+    def hear(self, seconds: float, gather_seconds: float = 0.0) -> frozenset[str]:
+        """All that was called, with what follows within so many seconds."""
+        connection, talk = self._connection, self._talk
+        if connection is None or talk is None:
+            if self._may_connect() and self._connect():
+                return frozenset()
+            return PollingListener().hear(seconds)
+        try:
+            heard = _heard(connection, talk, seconds)
+            end = time.monotonic() + gather_seconds
+            while heard and (left := end - time.monotonic()) > 0:
+                heard |= _heard(connection, talk, left)
+        except _ERRORS as error:
+            self._drop()
+            self._broke(error)
+            return frozenset()
+        return heard
+
+    def _connect(self) -> bool:
+        from websockets.sync.client import connect
+
+        try:
+            self._connection = connect(
+                self._address.url,
+                additional_headers=self._address.headers,
+                open_timeout=_OPEN_SECONDS,
+                close_timeout=1.0,
+                max_size=_LONGEST_MESSAGE,
+            )
+            talk = Conversation(self._address, self._channels, time.monotonic())
+            for message in talk.joins():
+                self._connection.send(message)
+            end = time.monotonic() + _OPEN_SECONDS
+            while not talk.has_joined:
+                text = self._connection.recv(timeout=max(end - time.monotonic(), 0.0))
+                talk.hear(text, time.monotonic())
+            self._joined(talk)
+        except _ERRORS as error:
+            self._drop()
+            self._broke(error)
+        return self._talk is not None
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+class AsyncRealtimeListener(_Reconnecting):
+    """The same for asyncio."""
+
+    _connection: AsyncConnection | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._connect()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._drop()
+
+    async def wait(self, payloads: Collection[str], seconds: float) -> Collection[str]:
+        """Those of them that were called; all after a break, which may have hidden them."""
+        if self._talk is None:
+            if self._may_connect() and await self._connect():
+                return payloads
+            return await AsyncPollingListener().wait(payloads, seconds)
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            heard = await self.hear(left)
+            if EVERYTHING in heard:
+                return payloads
+            if found := heard & set(payloads):
+                return found
+            if not self.silence_seconds:
+                break
+        return ()
+
+    async def hear(self, seconds: float, gather_seconds: float = 0.0) -> frozenset[str]:
+        """All that was called, with what follows within so many seconds."""
+        connection, talk = self._connection, self._talk
+        if connection is None or talk is None:
+            if self._may_connect() and await self._connect():
+                return frozenset()
+            return await AsyncPollingListener().hear(seconds)
+        try:
+            heard = await _heard_async(connection, talk, seconds)
+            end = time.monotonic() + gather_seconds
+            while heard and (left := end - time.monotonic()) > 0:
+                heard |= await _heard_async(connection, talk, left)
+        except _ERRORS as error:
+            await self._drop()
+            self._broke(error)
+            return frozenset()
+        return heard
+
+    async def _connect(self) -> bool:
+        from asyncio import timeout
+
+        from websockets.asyncio.client import connect
+
+        try:
+            self._connection = await connect(
+                self._address.url,
+                additional_headers=self._address.headers,
+                open_timeout=_OPEN_SECONDS,
+                close_timeout=1.0,
+                max_size=_LONGEST_MESSAGE,
+            )
+            talk = Conversation(self._address, self._channels, time.monotonic())
+            for message in talk.joins():
+                await self._connection.send(message)
+            async with timeout(_OPEN_SECONDS):
+                while not talk.has_joined:
+                    talk.hear(await self._connection.recv(), time.monotonic())
+            self._joined(talk)
+        except _ERRORS as error:
+            await self._drop()
+            self._broke(error)
+        return self._talk is not None
+
+    async def _drop(self) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
+
+
+def _heard(connection: ClientConnection, talk: Conversation, seconds: float) -> frozenset[str]:
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        now = time.monotonic()
+        if beat := talk.heartbeat(now):
+            connection.send(beat)
+        try:
+            text = connection.recv(timeout=min(left, talk.until_heartbeat(now)))
+        except TimeoutError:
+            continue
+        if names := talk.hear(text, time.monotonic()):
+            return names
+    return frozenset()
+
+
+async def _heard_async(
+    connection: AsyncConnection, talk: Conversation, seconds: float
+) -> frozenset[str]:
+    from asyncio import timeout
+
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        now = time.monotonic()
+        if beat := talk.heartbeat(now):
+            await connection.send(beat)
+        try:
+            async with timeout(min(left, talk.until_heartbeat(now))):
+                text = await connection.recv()
+        except TimeoutError:
+            continue
+        if names := talk.hear(text, time.monotonic()):
+            return names
+    return frozenset()
