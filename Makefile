@@ -20,7 +20,7 @@ demo: $(VENV)/.all
 # Where the Debian packages cannot be installed, their tests fail and say so; the others run all the same.
 test: $(VENV)/.dev .parts/.npm
 	-@$(MAKE) --no-print-directory .parts/.debian
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 check: $(VENV)/.dev .parts/.npm .parts/.debian
 	$(BIN)/ruff format --check .

@@ -19,6 +19,32 @@ sys.path.insert(0, str(Path(__file__).parent))
 from emptying import EMPTY_ALL
 from parts import Parts, find_parts, transaction_pooler
 
+_LONGEST = (
+    "chaos/test_chaos.py",
+    "cli/test_commands.py",
+    "dashboard/test_pages.py",
+    "work/test_fan_out.py",
+    "work/test_worker.py",
+    "video/test_properties.py",
+    "database/test_claims_under_load.py",
+    "test_nextjs.py",
+    "dashboard/test_actions.py",
+    "database/test_properties.py",
+    "work/test_segments.py",
+)
+"""Files that one process runs for more than half a minute each."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files come first, so that no process has one left when the others are done."""
+    folder = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.relative_to(folder).as_posix()
+        return _LONGEST.index(name) if name in _LONGEST else len(_LONGEST)
+
+    items.sort(key=place)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def trust_is_read_once() -> Iterator[None]:

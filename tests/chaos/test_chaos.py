@@ -14,7 +14,7 @@ _NEVER_LESS = {"created", "claimed", "completed", "failed"}
 @pytest.fixture(scope="module")
 def report(parts: Parts) -> Report:
     """What a run of each kind of fault led to."""
-    return run(parts, seconds=25, seed=20261121, tell=print)
+    return run(parts, seconds=15, seed=20261121, tell=print)
 
 
 @pytest.mark.timeout(420)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -257,6 +258,23 @@ async def test_keys_do_what_the_mouse_does(
     await press("?")
 
     await expect(page.locator(".vj-dialog h2")).to_have_text("Keys")
+
+
+async def test_the_way_back_leads_to_the_list_as_it_was(
+    windows: Windows, create: Callable[..., UUID], ada: Person
+):
+    """With its filters, by the link and by Esc."""
+    job_id = create(ada, resource_name="Mine")
+    create(ada, resource_name="Other")
+    page = await windows.open(ada.email)
+    await page.goto(f"{windows.server.url}/?status=queued&q=Mine")
+
+    for go_back in (partial(page.keyboard.press, "Escape"), page.locator(".vj-back").click):
+        await row(page, job_id).locator(".job-link").click()
+        await expect(page.locator("h1")).to_have_text("Mine")
+        await go_back()
+        await expect(page.locator(".vj-job")).to_have_count(1)
+        assert page.url.endswith("/?status=queued&q=Mine")
 
 
 async def test_the_warnings_of_a_completed_job_stand_on_its_page(

@@ -114,10 +114,10 @@ def test_sound_alone_has_no_video(inspector: Inspector, media: Make):
         (
             "list.mp4",
             b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile:///etc/passwd\n",
-            "corrupt_source",
+            "format_refused",
         ),
         ("list.ffconcat", b"ffconcat version 1.0\nfile voice.mp4\n", "format_refused"),
-        ("list.sdp", b"v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n", "corrupt_source"),
+        ("list.sdp", b"v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n", "format_refused"),
     ],
 )
 def test_what_is_no_video_is_refused(
@@ -132,6 +132,62 @@ def test_what_is_no_video_is_refused(
     assert (refused.value.code, refused.value.retryable) == (code, False)
     assert refused.value.advice in str(refused.value)
     assert "Errno" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "kind"),
+    [
+        (("-f", "lavfi", "-i", "testsrc2=s=64x64", "-frames:v", "1"), "a.png", "a PNG picture"),
+        (("-f", "lavfi", "-i", "testsrc2=s=64x64", "-frames:v", "1"), "a.jpg", "a JPEG picture"),
+        (("-f", "lavfi", "-i", "testsrc2=s=64x64", "-t", "1"), "a.gif", "a GIF picture"),
+        (("-f", "lavfi", "-i", "testsrc2=s=64x64", "-frames:v", "1"), "a.webp", "a WebP picture"),
+        (("-f", "lavfi", "-i", "sine", "-t", "1"), "a.wav", "a WAV sound file"),
+        (("-f", "lavfi", "-i", "sine", "-t", "1"), "a.mp3", "an MP3 sound file"),
+        (("-f", "lavfi", "-i", "sine", "-t", "1", "-id3v2_version", "0"), "b.mp3", "an MP3 sound file"),
+        (("-f", "lavfi", "-i", "sine", "-t", "1"), "a.aac", "an AAC sound file"),
+        (("-f", "lavfi", "-i", "sine", "-t", "1"), "a.flac", "a FLAC sound file"),
+    ],
+)  # fmt: skip
+def test_what_is_no_video_is_named(
+    inspector: Inspector,
+    ffmpeg: Callable[..., object],
+    tmp_path: Path,
+    options: tuple[str, ...],
+    name: str,
+    kind: str,
+):
+    """So that whoever sent it knows what he sent, whatever he called it."""
+    ffmpeg(*options, tmp_path / name)
+    (tmp_path / name).rename(tmp_path / "upload.mp4")
+
+    with pytest.raises(ProcessingError, match=f"the source is {kind}, and no video") as refused:
+        inspector.source(tmp_path / "upload.mp4")
+
+    assert (refused.value.code, refused.value.retryable) == ("format_refused", False)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n", "a playlist"),
+        (b"\xef\xbb\xbfWEBVTT\n\n00:01.000 --> 00:02.000\nHello\n", "a file of captions"),
+        (b"1\r\n00:00:01,000 --> 00:00:02,000\r\nHello\r\n", "a file of captions"),
+        (b"\n<!DOCTYPE html><title>Gone</title>", "a web page"),
+        (b'<?xml version="1.0"?>\n<MPD xmlns="x"/>', "a manifest"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "an XML document"),
+        (b'{"message": "not found"}', "a JSON document"),
+        (b"%PDF-1.7\n", "a PDF document"),
+        (b"PK\x03\x04\x14\x00", "a ZIP archive"),
+    ],
+)
+def test_what_was_fetched_instead_of_a_video_is_named(
+    inspector: Inspector, tmp_path: Path, content: bytes, kind: str
+):
+    """Such as the page that an expired address leads to."""
+    (tmp_path / "upload.mp4").write_bytes(content)
+
+    with pytest.raises(ProcessingError, match=f"the source is {kind}"):
+        inspector.source(tmp_path / "upload.mp4")
 
 
 def test_a_file_that_ends_its_reader_is_refused_and_the_next_is_read(

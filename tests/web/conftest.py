@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -35,8 +34,6 @@ EVE = UUID("00000000-0000-4000-8000-000000000e7e")
 """Belongs to nobody."""
 TEAM = UUID("00000000-0000-4000-8000-0000000007ea")
 TRANSPORTS = ("postgres", "supabase")
-# Made once: reading the machine's certificates for each client takes longer than its request.
-_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @pytest.fixture(scope="session")
@@ -113,7 +110,7 @@ class People:
         """Whoever holds the token."""
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         return self._opened.enter_context(
-            httpx.Client(base_url=self._url, headers=headers, timeout=20, verify=_NO_TLS)
+            httpx.Client(base_url=self._url, headers=headers, timeout=20)
         )
 
     def user(self, user_id: UUID, **facts: Any) -> httpx.Client:

@@ -32,6 +32,28 @@ def test_only_admins_do_operators_work(people, order):
     assert done.json()["action"] == order["action"]
 
 
+def test_load_balancers_may_ask_without_wanting_words(people):
+    """HEAD of the health routes."""
+    replies = [people.client().head(path) for path in ("/healthz", "/healthz/live")]
+
+    assert [(reply.status_code, reply.content) for reply in replies] == [(200, b"")] * 2
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        (f"/api/v1/jobs/{ADA}", "DELETE, GET, PATCH"),
+        (f"/api/v1/jobs/{ADA}/outputs/a", "GET, HEAD"),
+        (f"/api/v1/jobs/{ADA}/cancel", "POST"),
+    ],
+)
+def test_a_method_that_is_not_there_names_those_that_are(people, path: str, allowed: str):
+    """All of the path, in `Allow`."""
+    reply = people.ada.put(path)
+
+    assert (reply.status_code, reply.headers["Allow"]) == (405, allowed)
+
+
 def test_a_silent_workers_job_is_recovered(people, service: VideoJobManager, owner):
     """And the answer names it."""
     job = service.create_job(user_id=ADA)

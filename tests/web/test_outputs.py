@@ -63,6 +63,26 @@ def test_an_output_is_found_by_name_and_by_file_name(people, made):
         assert reply.headers["Cache-Control"].startswith("private")
 
 
+def test_its_size_is_told_without_it(people, made):
+    """To a HEAD, as players and download managers ask first."""
+    reply = people.ada.head(f"/api/v1/jobs/{made.id}/outputs/n0")
+
+    assert (reply.status_code, reply.content) == (200, b"")
+    assert reply.headers["Content-Length"] == str(len(BYTES))
+    assert reply.headers["Accept-Ranges"] == "bytes"
+
+
+def test_a_missing_output_is_not_a_missing_job(people, made):
+    """The problem says which of them is not there, and where to look."""
+    problem = people.ada.get(f"/api/v1/jobs/{made.id}/outputs/nix").json()
+
+    assert (problem["type"], problem["title"]) == (
+        "urn:videojobs:output-not-found",
+        "No such output",
+    )
+    assert "'nix'" in problem["detail"] and "output_files" in problem["detail"]
+
+
 def test_a_part_is_sent_alone(people, made):
     """By Range, as players ask for it; what is beyond the end is refused."""
     ada, path = people.ada, f"/api/v1/jobs/{made.id}/outputs/n0"

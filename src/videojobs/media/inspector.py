@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from videojobs.errors import MissingExtraError, ProcessingCancelledError, ProcessingError
 from videojobs.media.launching import launched
+from videojobs.media.signatures import kind_of
 from videojobs.pipelines.failures import (
     CORRUPT_SOURCE,
     FORMAT_REFUSED,
@@ -92,7 +93,7 @@ class Inspector:
         """
         reply = self._ask("source", path, seconds=_SOURCE_SECONDS)
         if "facts" not in reply:
-            raise _unreadable(reply)
+            raise _unreadable(path, reply)
         return _source_facts(reply["facts"])
 
     def output(
@@ -243,9 +244,15 @@ def _of_ours(path: Path, reply: dict[str, Any]) -> dict[str, Any]:
     raise _unusable(path, reply)
 
 
-def _unreadable(reply: Mapping[str, Any]) -> ProcessingError:
+def _unreadable(path: Path, reply: Mapping[str, Any]) -> ProcessingError:
     if reply["kind"] == "FileNotFoundError":
         return ProcessingError("the source is no longer there", code="missing_source")
+    if (kind := kind_of(path)) is not None:
+        return ProcessingError(
+            f"the source is {kind}, and no video. {FORMAT_REFUSED.advice}",
+            code=FORMAT_REFUSED.code,
+            advice=FORMAT_REFUSED.advice,
+        )
     failure = _UNREADABLE.get(reply["kind"], CORRUPT_SOURCE)
     reason = f" ({reply['error']})" if failure is CORRUPT_SOURCE else ""
     return ProcessingError(

@@ -367,7 +367,7 @@ def _variant_line(variant: Variant, audio: AudioTrack | None, *, has_subtitles: 
     return (
         f'#EXT-X-STREAM-INF:BANDWIDTH={peak},AVERAGE-BANDWIDTH={average},CODECS="{codecs}",'
         f"RESOLUTION={variant.width}x{variant.height},"
-        f"FRAME-RATE={float(variant.frame_rate):.3f}{groups},CLOSED-CAPTIONS=NONE"
+        f"FRAME-RATE={float(variant.frame_rate):.3f},VIDEO-RANGE=SDR{groups},CLOSED-CAPTIONS=NONE"
     )
 
 
@@ -375,5 +375,6 @@ def _picture_line(variant: Variant) -> str:
     return (
         f"#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH={variant.picture_rates.peak},"
         f'AVERAGE-BANDWIDTH={variant.picture_rates.average},CODECS="{variant.codec}",'
-        f'RESOLUTION={variant.width}x{variant.height},URI="{variant.name}/{PICTURE_PLAYLIST}"'
+        f"RESOLUTION={variant.width}x{variant.height},VIDEO-RANGE=SDR,"
+        f'URI="{variant.name}/{PICTURE_PLAYLIST}"'
     )

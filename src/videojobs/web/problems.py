@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
 
 from videojobs import errors
 from videojobs.requests import without_secrets
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("videojobs.web")
 
 MEDIA_TYPE = "application/problem+json"
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _INTERNAL = (
     "Something went wrong here, and it was written to the log under this request_id. "
     "Nothing in the request needs to be changed."
@@ -88,6 +90,7 @@ _TITLES = {
     "not-signed-in": "Not signed in",
     "not-allowed": "Not allowed",
     "job-not-found": "No such job",
+    "output-not-found": "No such output",
     "invalid-transition": "The job's status does not allow this",
     "idempotency-conflict": "The Idempotency-Key names another job",
     "too-many-requests": "Too many requests",
@@ -103,10 +106,23 @@ async def answer_error(request: Request, error: Exception) -> Response:
     reset = REQUEST_ID.set(request_id_of(request))
     try:
         response = reply_to(error)
+        if response.status_code == 405:
+            response.headers["Allow"] = ", ".join(_allowed(request))
         response.headers[HEADER] = REQUEST_ID.get()
     finally:
         REQUEST_ID.reset(reset)
     return response
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods of all routes at this path; Starlette names only those of the first."""
+    routes: list[BaseRoute] = request.app.routes
+    scopes = ((method, {**request.scope, "method": method}) for method in _METHODS)
+    return [
+        method
+        for method, scope in scopes
+        if any(route.matches(scope)[0] is Match.FULL for route in routes)
+    ]
 
 
 def reply_to(error: Exception) -> Response:

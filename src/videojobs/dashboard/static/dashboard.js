@@ -1,4 +1,4 @@
-// Keys, the theme, and times in words. Everything else is NiceGUI's work.
+// Keys, the theme, the way back, and times in words. Everything else is NiceGUI's work.
 (() => {
   const two = (number) => String(number).padStart(2, "0");
 
@@ -65,6 +65,16 @@
     "?": () => press(".vj-keys"),
     Escape: () => press(".vj-escape"),
   };
+
+  // Back to the list as it was left, with its filters and its page.
+  const LIST = "videojobs-list";
+  const goBack = (event) => {
+    if (event.target.closest?.(".job-link")) sessionStorage.setItem(LIST, location.href);
+    const back = event.target.closest?.(".vj-back");
+    const list = sessionStorage.getItem(LIST);
+    if (back && list && new URL(list).pathname === new URL(back.href).pathname) back.href = list;
+  };
+  document.addEventListener("click", goBack, true);
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;

@@ -37,6 +37,9 @@ def add_routes(api: APIRouter) -> None:
     options = {"methods": ["GET"], "response_model": None, "tags": ["operation"]}
     add("/healthz", ready, summary="Whether jobs can be reached", responses=health, **options)
     add("/healthz/live", live, summary="Whether the process answers", responses=health, **options)
+    # Load balancers ask without wanting words.
+    for path, answer in (("/healthz", ready), ("/healthz/live", live)):
+        add(path, answer, methods=["HEAD"], response_model=None, include_in_schema=False)
     figures = answers(None, 403, described="Figures, in Prometheus' format.")
     figures[200]["content"] = {"text/plain": {"schema": {"type": "string"}}}
     add("/metrics", get_metrics, summary="Figures for Prometheus", responses=figures, **options)

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as PathParameter
 from starlette.responses import FileResponse, RedirectResponse
 
-from videojobs.errors import JobNotFoundError, ProcessingError, SignedUrlUnsupportedError
+from videojobs.errors import ProcessingError, SignedUrlUnsupportedError
 from videojobs.storage import LocalStorage
 from videojobs.storage.content import content_type
 from videojobs.storage.paths import is_plain
@@ -51,14 +51,19 @@ def add_routes(api: APIRouter) -> None:
         "description": "Where it is; the address is good for a while.",
         "content": {},
     }
+    path = "/api/v1/jobs/{job_id}/outputs/{name:path}"
     api.add_api_route(
-        "/api/v1/jobs/{job_id}/outputs/{name:path}",
+        path,
         get_output,
         methods=["GET"],
         summary="Get a file that a job has made",
         response_model=None,
         responses=found,
         tags=["jobs"],
+    )
+    # Players and download managers ask for its size first.
+    api.add_api_route(
+        path, get_output, methods=["HEAD"], response_model=None, include_in_schema=False
     )
 
 
@@ -173,9 +178,9 @@ def _storage_problem(error: ProcessingError, name: str) -> Exception:
     )
 
 
-def _no_output(name: str) -> JobNotFoundError:
-    return JobNotFoundError(
-        f"the job has no output {name!r}; output_files lists them", code="no_output"
+def _no_output(name: str) -> ProblemError:
+    return ProblemError(
+        404, "output-not-found", f"the job has no output {name!r}; output_files lists them"
     )
 
 
