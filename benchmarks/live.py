@@ -61,7 +61,7 @@ class _World:
     breaks: int = 0
 
 
-class _Browser:
+class _Browser(asyncio.Protocol):
     """One reader of server-sent events, on a bare socket."""
 
     def __init__(self, world: _World, port: int, token: str, user: int, scope: str) -> None:
@@ -73,43 +73,53 @@ class _Browser:
         self.user = user
         self.known: dict[bytes, bytes] = {}
         self._last_id = b""
+        self._rest = b""
         self.is_ready = asyncio.Event()
-        self.writer: asyncio.StreamWriter | None = None
+        self._ended = asyncio.Event()
+        self.transport: asyncio.Transport | None = None
 
     async def run(self) -> None:
         """Follow, and come back whenever the connection is lost."""
+        loop = asyncio.get_running_loop()
         while True:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
-                await self._follow()
+            self._ended.clear()
+            self._rest = b""
+            with suppress(ConnectionError):
+                await loop.create_connection(lambda: self, "127.0.0.1", self._port)
+                await self._ended.wait()
             self._world.breaks += 1
             await asyncio.sleep(random.random())
 
-    async def _follow(self) -> None:
-        reader, self.writer = await asyncio.open_connection("127.0.0.1", self._port, limit=2**20)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask, from where the last connection ended."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
         resume = f"Last-Event-ID: {self._last_id.decode()}\r\n" if self._last_id else ""
-        self.writer.write(f"{self._head}{resume}\r\n".encode())
-        status = await reader.readline()
-        if not status:
-            raise ConnectionResetError
-        assert b" 200 " in status, status
-        name = last_id = b""
-        while line := await reader.readline():
-            if line.startswith(b"id: "):
-                last_id = line[4:-1]
-            elif line.startswith(b"event: "):
-                name = line[7:-1]
-            elif line.startswith(b"data: "):
-                self._hear(name, line)
-                self._last_id = last_id or self._last_id
+        transport.write(f"{self._head}{resume}\r\n".encode())
 
-    def _hear(self, name: bytes, line: bytes) -> None:
-        if name == b"reset":
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Come back."""
+        self.transport = None
+        self._ended.set()
+
+    def data_received(self, data: bytes) -> None:
+        """Hear whole events; what is left is the beginning of the next."""
+        *events, self._rest = (self._rest + data).split(b"\n\n")
+        now = time.perf_counter()
+        for event in events:
+            if (start := event.find(b"\ndata: ")) >= 0:
+                self._hear(event, start, now)
+
+    def _hear(self, event: bytes, data: int, now: float) -> None:
+        # Before the id stands what HTTP says of the chunk.
+        first = event.index(b"id: ") + 4
+        self._last_id = event[first : event.index(b"\n", first)]
+        if event.startswith(b"reset", event.index(b"event: ") + 7):
             self._world.resets += 1
             self.is_ready.set()
             return
-        now = time.perf_counter()
         self._world.events += 1
-        job, status = _value(line, b'"job_id":"'), _value(line, b'"status":"')
+        job, status = _value(event, b'"job_id":"', data), _value(event, b'"status":"', data)
         # Once for each change and reader; what comes again after a break is no news.
         if self.known.get(job) != status:
             self.known[job] = status
@@ -117,9 +127,9 @@ class _Browser:
                 self._world.delays.append(now - at)
 
 
-def _value(line: bytes, key: bytes) -> bytes:
-    start = line.index(key) + len(key)
-    return line[start : line.index(b'"', start)]
+def _value(event: bytes, key: bytes, data: int) -> bytes:
+    start = event.index(key, data) + len(key)
+    return event[start : event.index(b'"', start)]
 
 
 def lines(stack: LocalStack) -> Iterator[str]:
@@ -154,7 +164,8 @@ async def _measured(stack: LocalStack, name: str, scope: str, seconds: float) ->
             for i in range(_CLIENTS)
         ]
         running = [asyncio.create_task(each.run()) for each in browsers]
-        await asyncio.gather(*(each.is_ready.wait() for each in browsers))
+        async with asyncio.timeout(60):
+            await asyncio.gather(*(each.is_ready.wait() for each in browsers))
         process = psutil.Process(server.pid)
         memory = [process.memory_info().rss]
         cpu = sum(process.cpu_times()[:2])
@@ -235,8 +246,8 @@ async def _break_some(browsers: list[_Browser]) -> None:
     while True:
         await asyncio.sleep(0.1)
         victim = random.choice(restless)
-        if victim.writer is not None:
-            victim.writer.transport.abort()
+        if victim.transport is not None:
+            victim.transport.abort()
 
 
 async def _watch(process: psutil.Process, memory: list[int]) -> None:
