@@ -15,12 +15,35 @@ from videojobs.requests import JobFilter, NewVideoJob, NewVideoJobFields, refuse
 
 def new_job(job: NewVideoJob | None, fields: Mapping[str, Any], *, is_user: bool) -> NewVideoJob:
     """The job to create, from either way of giving it."""
+    wish = _wish(job, fields, is_user=is_user)
+    require_settings(wish)
+    return wish
+
+
+def _wish(job: NewVideoJob | None, fields: Mapping[str, Any], *, is_user: bool) -> NewVideoJob:
     if job is not None and fields:
         raise refuse("create_job", "fields", sorted(fields), "a NewVideoJob or fields, not both")
     wish = NewVideoJob(**fields) if job is None else job
     if wish.user_id is None and not is_user:
         raise refuse("create_job", "user_id", None, "a service must say whose job it is: a UUID")
     return wish
+
+
+def require_settings(
+    wish: NewVideoJob, place: str = "settings", *, subject: str = "create_job"
+) -> None:
+    """What stands in `settings` is what a worker can use; unknown names are a pipeline's own.
+
+    Raises:
+        SupabaseValidationError: As the worker would, once the job is claimed.
+    """
+    if wish.settings:
+        from videojobs.pipelines.settings import ProcessingSettings  # not for `import videojobs`
+
+        try:
+            ProcessingSettings.from_job(wish)
+        except SupabaseValidationError as error:
+            raise refused_at(place, error, subject=subject) from None
 
 
 def new_jobs(
@@ -35,10 +58,13 @@ def _job_at(place: int, job: NewVideoJob | NewVideoJobFields, *, is_user: bool) 
         raise refuse("create_jobs", f"jobs[{place}]", job, "a NewVideoJob, or a dict of its fields")
     try:
         if isinstance(job, NewVideoJob):
-            return new_job(job, {}, is_user=is_user)
-        return new_job(None, job, is_user=is_user)
+            wish = _wish(job, {}, is_user=is_user)
+        else:
+            wish = _wish(None, job, is_user=is_user)
     except SupabaseValidationError as error:
         raise refused_at(f"jobs[{place}]", error) from None
+    require_settings(wish, f"jobs[{place}].settings", subject="create_jobs")
+    return wish
 
 
 def narrowed(filters: JobFilter | None, field: str, value: UUID | str) -> JobFilter:

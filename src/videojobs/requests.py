@@ -134,18 +134,26 @@ def refuse(subject: str, field: str, value: object, allowed: str) -> SupabaseVal
     return _refusal(subject, [_problem(field, value, allowed)])
 
 
-def refused_at(place: str, error: SupabaseValidationError) -> SupabaseValidationError:
-    """The same refusal, of one item among many."""
+def refused_at(
+    place: str, error: SupabaseValidationError, *, subject: str = "create_jobs"
+) -> SupabaseValidationError:
+    """The same refusal, of one item among many, or of a part of a whole."""
     problems = [
         (f"{place}.{field}" if field else place, value, rule)
         for field, value, rule in error.problems
     ]
-    return _refusal("create_jobs", problems)
+    told = [
+        _told(*problem) if field else f"{place}: {problem[2]}"
+        for problem, (field, _, _) in zip(problems, error.problems, strict=True)
+    ]
+    return _refusal(subject, problems, told)
 
 
-def _refusal(subject: str, problems: list[tuple[str, Any, str]]) -> SupabaseValidationError:
-    told = "; ".join(_told(*problem) for problem in problems)
-    return SupabaseValidationError(f"{subject} was refused: {told}", problems=problems)
+def _refusal(
+    subject: str, problems: list[tuple[str, Any, str]], told: list[str] | None = None
+) -> SupabaseValidationError:
+    words = "; ".join(told or [_told(*problem) for problem in problems])
+    return SupabaseValidationError(f"{subject} was refused: {words}", problems=problems)
 
 
 def _told(field: str, value: object, rule: str) -> str:
@@ -203,9 +211,9 @@ class NewVideoJob(Request):
         enhancement_level: ``none`` (default), ``basic`` or ``advanced``.
         platform_target: ``tiktok``, ``instagram`` or ``youtube_shorts``; none by default, which
             keeps to the limits of all.
-        settings: More that the pipeline understands, as JSON of at most 64 kB; the built-in ones
-            take `clip_seconds`, `clip_choice`, `cuts`, `clip_width`, `clip_height` and
-            `rendition_heights`.
+        settings: More that the pipeline understands, as JSON of at most 64 kB: fields of
+            `videojobs.processor.ProcessingSettings`, such as `clip_seconds`, `cuts`, `framing` or
+            `rendition_heights`, and those of a pipeline of your own.
         resource_type: ``upload`` (default), ``film`` or ``episode``.
         resource_id: Your id of the film or episode, which those two need.
         resource_name: Its name, for people and for `JobFilter.search`.

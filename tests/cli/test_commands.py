@@ -299,12 +299,12 @@ def test_output_into_a_pipe_is_not_cut(run, bare_environment, database):
 
 def test_show_leaves_out_what_only_the_machinery_needs(on_database):
     """People see no fences and counters, and settings as they were given; scripts see all."""
-    job = created(on_database, "--settings", '{"captions": true, "captions_language": "žš"}')
+    job = created(on_database, "--settings", '{"captions": true, "voice_language": "žš"}')
 
     shown = on_database("jobs", "show", job["id"])
     as_json = on_database("jobs", "show", job["id"], "--json")
 
-    assert '{"captions": true, "captions_language": "žš"}' in shown.stdout
+    assert '{"captions": true, "voice_language": "žš"}' in shown.stdout
     for internal in ("tenant_id", "seq", "run_token"):
         assert internal not in shown.stdout
         assert internal in as_json.stdout

@@ -164,6 +164,51 @@ def test_fields_that_do_not_fit_each_other(fields: dict[str, Any], told: str):
     assert str(error) == f"NewVideoJob was refused: {told}"
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"clip_seconds": -1}, "settings.clip_seconds=-1: Input should be greater than 0"),
+        ({"framing": "blurr"}, "settings.framing='blurr': Input should be 'centre', 'follow' or 'blur'"),
+        (
+            {"cuts": [{"start_seconds": 5, "end_seconds": 3}]},
+            "settings: the cut 5 to 3 s ends before it begins",
+        ),
+        ({"pipeline": "hls"}, "settings.pipeline='hls': give it as the job's own pipeline instead"),
+        ({"options": 3}, "settings.options=3: options must be a JSON object"),
+    ],
+)  # fmt: skip
+def test_settings_that_no_worker_could_use_are_refused(settings: dict[str, Any], told: str):
+    """At creation, and not once the job has waited for a worker."""
+    error = refused(lambda manager: manager.create_job(**OWNER, settings=settings))
+    among = refused(lambda manager: manager.create_jobs([{**OWNER, "settings": settings}]))
+
+    assert str(error) == f"create_job was refused: {told}"
+    assert str(among) == f"create_jobs was refused: jobs[0].{told}"
+
+
+def test_settings_of_a_pipeline_of_ones_own_are_taken(manager: VideoJobManager):
+    """Whatever they are called, and whatever they say."""
+    settings = {"voice": "deep", "options": {"frames": [1, 2]}}
+
+    job = manager.create_job(**OWNER, pipeline="mine", settings=settings)
+
+    assert manager.get_job(job.id).settings == settings
+
+
+def test_refused_settings_show_no_secret():
+    """What a signed address says stands in no error."""
+    settings = {"captions_url": SIGNED_URL, "clip_seconds": -1}
+    error = refused(lambda manager: manager.create_job(**OWNER, settings=settings))
+    other = refused(
+        lambda manager: manager.create_job(
+            **OWNER, settings={"captions_url": f"{SIGNED_URL}{'x' * 2048}"}
+        )
+    )
+
+    assert "c0ffee" not in _everything_printed(error)
+    assert "c0ffee" not in _everything_printed(other)
+
+
 def test_a_service_must_say_whose_job_it_is():
     """Without a signed-in user there is nobody to own the job."""
     error = refused(lambda manager: manager.create_job(clip_count=3))

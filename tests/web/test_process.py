@@ -99,6 +99,11 @@ REFUSED = {
     "a bad value": ({"file": VIDEO}, {"clip_count": "1000"}, 422),
     "bad JSON": ({"file": VIDEO}, {"settings": "{"}, 400),
     "settings that are no object": ({"file": VIDEO}, {"settings": "[]"}, 422),
+    "settings that no worker could use": (
+        {"file": VIDEO},
+        {"settings": '{"clip_seconds": -1}'},
+        422,
+    ),
     "long fields": ({"file": VIDEO}, {"resource_name": "x" * 300_000}, 413),
     "many fields": ({"file": VIDEO}, {f"f{n}": "1" for n in range(50)}, 400),
     "strangers' captions": (

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from videojobs import Settings, VideoJobManager
 from videojobs.media.ffmpeg import find_ffmpeg
@@ -82,6 +84,22 @@ def create(manager: VideoJobManager) -> Callable[..., UUID]:
         return manager.create_job(**wishes).id
 
     return create
+
+
+@pytest.fixture
+def insert(create: Callable[..., UUID], database: str) -> Callable[..., UUID]:
+    """Like `create`, with settings that nobody has looked at, as where a browser inserts the row."""
+
+    def insert(settings: object) -> UUID:
+        job_id = create()
+        with psycopg.connect(database) as sql:
+            sql.execute(
+                "update public.video_jobs set settings = %s where id = %s",
+                [Jsonb(settings), job_id],
+            )
+        return job_id
+
+    return insert
 
 
 @pytest.fixture

@@ -263,9 +263,9 @@ def test_a_short_source_is_not_split(manager, storage, create):
 
 
 @pytest.mark.parametrize("name", ["fan_out", "segment_seconds"])
-def test_clips_are_not_cut_into_segments(manager, storage, create, name: str):
+def test_clips_are_not_cut_into_segments(manager, storage, insert, name: str):
     """Who asks for it is told, and nothing is made that was not asked for."""
-    job_id = create(settings={name: {"fan_out": True, "segment_seconds": 6}[name]})
+    job_id = insert({name: {"fan_out": True, "segment_seconds": 6}[name]})
 
     Worker(manager, storage=storage).run(until_idle=True)
 

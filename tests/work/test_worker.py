@@ -183,9 +183,9 @@ def test_a_source_that_is_not_there_fails_for_good(manager, storage, create):
     assert "gone.mp4" in job.error_message
 
 
-def test_settings_that_make_no_sense_fail_with_the_field(manager, storage, create):
+def test_settings_that_make_no_sense_fail_with_the_field(manager, storage, insert):
     """A value that the pipeline cannot use is named in the job's error."""
-    job_id = create(settings={"clip_seconds": -1})
+    job_id = insert({"clip_seconds": -1})
 
     Worker(manager, storage=storage).run(until_idle=True)
 
@@ -625,9 +625,9 @@ def test_captions_come_from_the_storage(manager, storage, storage_dir, create):
     [("gone.srt", "missing_captions"), ("../secret", "source_refused"), ("short.mp4", "bad_captions"),
      (7, "invalid_settings")],
 )  # fmt: skip
-def test_captions_that_cannot_be_used_fail_the_job(manager, storage, create, url, code):
+def test_captions_that_cannot_be_used_fail_the_job(manager, storage, insert, url, code):
     """For good, and with a code that tells why."""
-    job_id = create(settings={"captions_url": url})
+    job_id = insert({"captions_url": url})
 
     Worker(manager, storage=storage).run(until_idle=True)
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from videojobs.models import EnhancementLevel, PlatformTarget, QualityPreset, VideoJob
 from videojobs.profiles import CODECS, PLATFORMS, RENDITIONS, PlatformProfile, VideoCodec
-from videojobs.requests import JsonObject, Request, Slug, refuse
+from videojobs.requests import JsonObject, NewVideoJob, Request, Slug, refuse
 
 DEFAULT_CLIP_COUNT = 3
 
@@ -186,8 +186,8 @@ class ProcessingSettings(Request):
     """Settings of a pipeline of your own. The built-in ones warn about what they do not know."""
 
     @classmethod
-    def from_job(cls, job: VideoJob) -> Self:
-        """The settings of a stored job; its `settings` may set any field but the job's own.
+    def from_job(cls, job: VideoJob | NewVideoJob) -> Self:
+        """The settings of a stored job, or of one to be; its `settings` may set any field but the job's own.
 
         Raises:
             SupabaseValidationError: The job's `settings` hold a value that cannot be used.
@@ -316,7 +316,7 @@ def _told(cut: ClipCut) -> str:
     return f"{cut.start_seconds:g} to {cut.end_seconds:g} s"
 
 
-def _columns(job: VideoJob) -> dict[str, Any]:
+def _columns(job: VideoJob | NewVideoJob) -> dict[str, Any]:
     """The job's own columns, which win over its `settings`."""
     columns: dict[str, Any] = {
         "pipeline": job.pipeline,
@@ -336,7 +336,7 @@ def _refuse_doubled(given: Mapping[str, Any]) -> None:
             )
 
 
-def _options(cls: type[ProcessingSettings], job: VideoJob) -> dict[str, Any]:
+def _options(cls: type[ProcessingSettings], job: VideoJob | NewVideoJob) -> dict[str, Any]:
     own = job.settings.get("options", {})
     if not isinstance(own, Mapping):
         raise refuse("VideoJob.settings", "options", own, "options must be a JSON object")

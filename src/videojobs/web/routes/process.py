@@ -18,6 +18,7 @@ from uuid import UUID, uuid4
 from fastapi import APIRouter, Header, Request, Response
 from pydantic_core import from_json
 
+from videojobs.arguments import require_settings
 from videojobs.errors import ProcessingError, SupabaseValidationError, VideoJobsError
 from videojobs.models import CreatedJob
 from videojobs.requests import NewVideoJob, refuse
@@ -197,6 +198,7 @@ class _Upload:
         tenant = draft.team_id or visitor.caller.user_id
         place = uuid4() if key is None else _place_of(visitor, draft, file)
         prefix = f"{tenant}/uploads/{place}"
+        require_settings(draft)
         wish = draft.model_copy(update={"source_url": f"{prefix}/source{file.suffix}"})
         return cls(visitor, wish, file, prefix, key is not None)
 
