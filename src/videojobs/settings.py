@@ -66,6 +66,9 @@ class WebSettings:
     """By which host names it may be called; by any if empty."""
     metrics_token: str | None = field(default=None, repr=False)
     """Opens ``/metrics`` to a scraper, as its bearer token. Without it, admins may read them."""
+    deadline_seconds: float = 8.0
+    """For so long a request's calls are repeated while the database is away; `Settings` has a
+    service's own."""
     link_seconds: int = 3600
     """How long the address of an output is good for."""
 
@@ -223,6 +226,7 @@ def _web(environ: Mapping[str, str]) -> WebSettings:
         "cors_origins": _list(environ, "VIDEOJOBS_WEB_CORS_ORIGINS"),
         "allowed_hosts": _list(environ, "VIDEOJOBS_WEB_ALLOWED_HOSTS"),
         "metrics_token": environ.get("VIDEOJOBS_WEB_METRICS_TOKEN") or None,
+        "deadline_seconds": _number(environ, "VIDEOJOBS_WEB_DEADLINE_SECONDS"),
         "link_seconds": _whole_number(environ, "VIDEOJOBS_WEB_LINK_SECONDS"),
     }
     return WebSettings(**{name: value for name, value in given.items() if value is not None})  # pyright: ignore[reportArgumentType] # each value was read for its name

@@ -9,6 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from videojobs import AsyncVideoJobManager, Settings, VideoJobManager
+from videojobs.settings import WebSettings
 from videojobs.web import create_app
 
 ADA = UUID("00000000-0000-4000-8000-000000000ada")
@@ -138,6 +139,24 @@ def test_without_a_database_it_lives_and_is_not_ready(serve):
 
     assert (live.status_code, ready.status_code) == (200, 503)
     assert "127.0.0.1" not in ready.text
+
+
+def test_without_a_database_a_caller_is_told_before_a_service_would_be(serve, stack):
+    """503, with when to come back; a service's own calls go on for ten minutes here."""
+    settings = Settings(database_url="postgresql://ada:pass@127.0.0.1:1/x", jwt_secret=stack.jwt_secret, jwt_issuer=stack.issuer, connect_timeout_seconds=0.3, deadline_seconds=600)  # fmt: skip
+    url = serve(
+        app=create_app(
+            lambda: AsyncVideoJobManager.from_url(settings.database_url, settings=settings),
+            settings=WebSettings(deadline_seconds=0.2),
+        )
+    )
+    token = {"Authorization": f"Bearer {stack.user_token(ADA)}"}
+
+    reply = httpx.get(f"{url}/api/v1/user/jobs", headers=token, timeout=20)
+
+    assert (reply.status_code, reply.json()["title"]) == (503, "The database is not there")
+    assert int(reply.headers["Retry-After"]) >= 1
+    assert "127.0.0.1" not in reply.text
 
 
 def figures(reply) -> dict[tuple[str, ...], float]:

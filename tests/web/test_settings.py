@@ -21,13 +21,14 @@ def test_the_environment_sets_the_limits():
             "VIDEOJOBS_WEB_ALLOWED_HOSTS": "a.example",
             "VIDEOJOBS_WEB_METRICS_TOKEN": "scraper's",
             "VIDEOJOBS_WEB_LINK_SECONDS": "60",
+            "VIDEOJOBS_WEB_DEADLINE_SECONDS": "2.5",
         }
     )
 
     web = settings.web
     assert (settings.jwt_issuer, web.source_policy) == ("https://issuer.example", "any")
     assert (web.max_upload_bytes, web.max_body_bytes, web.idle_seconds) == (10, 11, 1.5)
-    assert (web.requests_per_minute, web.link_seconds) == (0, 60)
+    assert (web.requests_per_minute, web.link_seconds, web.deadline_seconds) == (0, 60, 2.5)
     assert web.cors_origins == ("https://a.example", "https://b.example")
     assert (web.allowed_hosts, web.metrics_token) == (("a.example",), "scraper's")
     assert "scraper's" not in repr(settings)
@@ -42,6 +43,7 @@ def test_the_environment_sets_the_limits():
         ("VIDEOJOBS_WEB_IDLE_SECONDS", "0"),
         ("VIDEOJOBS_WEB_REQUESTS_PER_MINUTE", "-1"),
         ("VIDEOJOBS_WEB_LINK_SECONDS", "soon"),
+        ("VIDEOJOBS_WEB_DEADLINE_SECONDS", "0"),
     ],
 )
 def test_a_bad_value_is_named(name: str, value: str):

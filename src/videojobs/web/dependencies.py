@@ -30,7 +30,7 @@ class Visitor:
     @property
     def jobs(self) -> AsyncVideoJobManager:
         """The manager with the caller's rights: the database decides what they see and change."""
-        return self.services.manager.as_user(self.caller.token)
+        return self.services.manager_as(self.caller)
 
     def as_admin(self) -> AsyncVideoJobManager:
         """The service's manager, for an operator's work.

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from videojobs import calls
@@ -74,6 +74,7 @@ class Services:
         self._given_settings = settings
         self._opened = _Opened(storage=storage, authenticator=auth)
         self._rate_limit: RateLimit | None = None
+        self._callers_settings: Settings | None = None
         self._looking = asyncio.Lock()
         self._looked_at: float | None = None
         self._unseen: VideoJobsError | None = None
@@ -85,6 +86,16 @@ class Services:
         if self._opened.manager is None:
             self._opened.manager = self._manager_factory()
         return self._opened.manager
+
+    def manager_as(self, caller: Caller) -> AsyncVideoJobManager:
+        """A manager with the caller's rights, and no more patience than a caller has."""
+        manager = self.manager.as_user(caller.token)
+        if self._callers_settings is None:
+            self._callers_settings = replace(
+                manager.settings, deadline_seconds=self.web.deadline_seconds
+            )
+        manager.settings = self._callers_settings
+        return manager
 
     @property
     def settings(self) -> Settings:
