@@ -390,6 +390,11 @@ isOneToOne: false
               "average_processing_seconds": number,"by_day": Json,"by_status": Json,"groups": Json,"median_processing_seconds": number,"p95_processing_seconds": number,"total": number,"total_processing_seconds": number
             }[]
                            },
+"get_video_job_times":
+{ Args: { "days"?: number,"filter"?: Json }; Returns: {
+              "day": string,"jobs": number,"median_seconds": number,"p95_seconds": number
+            }[]
+                           },
 "heartbeat_video_jobs":
 { Args: { "beats": Json,"facts"?: Json,"lease_seconds"?: number,"worker"?: string }; Returns: {
               "drain": boolean,"expires_at": string,"job_id": string,"run_token": number,"verdict": Database["public"]['Enums']["video_job_verdict"]

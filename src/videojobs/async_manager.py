@@ -19,6 +19,7 @@ from videojobs.models import (
     Beat,
     BeatReply,
     CreatedJob,
+    DayTimes,
     Health,
     JobEvent,
     JobReceipt,
@@ -272,6 +273,17 @@ class AsyncVideoJobManager(AsyncOperations):
                 ``pipeline``.
         """
         return await self.perform(calls.get_stats(filters or JobFilter(), group_by))
+
+    async def get_processing_times(
+        self, filters: JobFilter | None = None, *, days: int = 14
+    ) -> list[DayTimes]:
+        """Median and 95th percentile of the completed jobs of each of the last days.
+
+        Args:
+            filters: Which jobs; all that the caller may see if not given.
+            days: 1 to 90, up to today. Days without a completed job are left out.
+        """
+        return await self.perform(calls.get_times(filters or JobFilter(), days))
 
     # Wait and watch
 

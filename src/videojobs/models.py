@@ -377,6 +377,16 @@ class DayStats(Answer):
     cancelled: int
 
 
+class DayTimes(Answer):
+    """How long the completed jobs of one day took; the day, in UTC, on which they were created."""
+
+    day: date
+    jobs: int
+    """So many are measured: all, or the latest 1,000 of a day with more."""
+    median_seconds: float
+    p95_seconds: float
+
+
 class GroupStats(Answer):
     """The figures of one user, team, platform or pipeline."""
 

@@ -143,7 +143,7 @@ as $$
       'function ' || p.oid::regprocedure::text, '', coalesce(p.proacl, acldefault('f', p.proowner)),
       case when p.proname in (
         'bulk_update_video_jobs', 'cancel_video_job', 'clear_video_jobs', 'create_video_jobs', 'delete_video_job',
-        'get_video_job', 'get_video_job_place', 'get_video_job_sight', 'get_video_job_stats', 'list_video_job_events', 'list_video_jobs',
+        'get_video_job', 'get_video_job_place', 'get_video_job_sight', 'get_video_job_stats', 'get_video_job_times', 'list_video_job_events', 'list_video_jobs',
         'retry_video_job', 'archived_job', 'are_readable_settings', 'are_seconds_within_a_week', 'are_short_texts', 'cancel_job',
         'change_job', 'check_owners', 'condition', 'delete_job', 'delete_jobs', 'is_admin', 'is_service',
         'job_of_wish', 'job_place', 'may_change', 'my_admin_team_ids', 'my_team_ids', 'my_topics', 'find_jobs', 'retry_job', 'tallied',
@@ -157,7 +157,7 @@ as $$
         'archive_video_jobs', 'bulk_update_video_jobs', 'cancel_video_job', 'check_video_jobs', 'claim_video_jobs',
         'clear_video_jobs', 'complete_video_job', 'configure_video_jobs', 'confirm_video_job_cancel',
         'create_video_jobs', 'delete_video_job', 'diagnose_video_jobs', 'drain_video_job_worker', 'fail_video_job',
-        'find_stuck_video_jobs', 'get_video_job', 'get_video_job_place', 'get_video_job_sight', 'get_video_job_stats', 'heartbeat_video_jobs',
+        'find_stuck_video_jobs', 'get_video_job', 'get_video_job_place', 'get_video_job_sight', 'get_video_job_stats', 'get_video_job_times', 'heartbeat_video_jobs',
         'list_video_job_events', 'list_video_job_teams', 'list_video_job_waits', 'list_video_job_workers', 'list_video_jobs', 'log_video_job', 'maintain_video_jobs',
         'probe_video_job_rows', 'read_video_job_changes', 'reconcile_video_job_stats', 'recover_video_jobs', 'release_video_job',
         'remove_video_job_worker', 'retry_video_job', 'set_video_job_limit', 'set_video_job_queue',

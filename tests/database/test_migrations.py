@@ -151,6 +151,7 @@ def test_our_tool_goes_on_where_the_cli_stopped(new_database, supabase, version)
         "live_diagnosis",
         "leftovers",
         "ladders_of_segments",
+        "times_by_day",
     ]
     assert schema_of(url) == schema_of(whole)
 

@@ -35,6 +35,7 @@ list_video_job_events      personal  denied  allowed    empty        empty      
 list_video_job_events      team      denied  allowed    empty        allowed      allowed      allowed      empty        allowed
 get_video_job_stats        personal  denied  allowed    empty        empty        empty        allowed      empty        allowed
 get_video_job_stats        team      denied  allowed    empty        allowed      allowed      allowed      empty        allowed
+get_video_job_times        personal  denied  empty      empty        empty        empty        empty        empty        empty
 create_video_jobs          personal  denied  allowed    allowed      allowed      allowed      allowed      allowed      invalid
 create_video_jobs          team      denied  allowed    not_allowed  allowed      allowed      not_allowed  not_allowed  invalid
 create_for_the_owner       personal  denied  allowed    not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  allowed
@@ -311,6 +312,7 @@ def call_of(operation: str, job: Json) -> tuple[str, Json]:
         "list_video_jobs": mark,
         "list_video_job_events": this,
         "get_video_job_stats": mark,
+        "get_video_job_times": mark,
         "create_video_jobs": {"jobs": [new_wish(job)]},
         "create_for_the_owner": {"jobs": [new_wish(job, user_id=str(OWNER))]},
         "cancel_video_job": this,
@@ -881,6 +883,7 @@ CALLABLE = {
         public.get_video_job_place
         public.get_video_job_sight
         public.get_video_job_stats
+        public.get_video_job_times
         public.list_video_job_events
         public.list_video_jobs
         public.retry_video_job
@@ -930,6 +933,7 @@ CALLABLE = {
         public.get_video_job_place
         public.get_video_job_sight
         public.get_video_job_stats
+        public.get_video_job_times
         public.heartbeat_video_jobs
         public.list_video_job_events
         public.list_video_job_teams

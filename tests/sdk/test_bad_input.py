@@ -296,6 +296,8 @@ BAD_ARGUMENTS: list[tuple[str, Callable[[Any], Any]]] = [
         "group_by='day': one of user_id, team_id, platform_target, pipeline",
         lambda m: m.get_job_stats(group_by="day"),
     ),
+    ("days=0: a whole number from 1 to 90", lambda m: m.get_processing_times(days=0)),
+    ("days=91: a whole number from 1 to 90", lambda m: m.get_processing_times(days=91)),
     ("timeout=-1: 0 or more seconds, or None", lambda m: m.wait_for_job(NOBODYS_JOB, timeout=-1)),
     ("timeout=nan: 0 or more seconds", lambda m: m.wait_for_job(NOBODYS_JOB, timeout=nan)),
     ("job_id='seven': must be a UUID", lambda m: m.watch_job("seven")),

@@ -557,6 +557,30 @@ def test_stats_of_a_range(manager: VideoJobManager, figures: None):
     )
 
 
+def test_processing_times_by_day(manager: VideoJobManager, sql: Sql):
+    """Of completed jobs, by the day of their creation; quiet days, and days before, are left out."""
+    sql(
+        """
+        insert into public.video_jobs
+          (user_id, status, created_at, started_at, completed_at, processing_time, progress)
+        select
+          case n when 4 then %s::uuid else %s::uuid end, 'completed', at, at, at + interval '1 hour', n, 100
+        from (select n, now() - (n %% 3) * interval '5 days' as at from generate_series(1, 24) n) made
+        """,
+        BOB,
+        ADA,
+    )
+
+    everybodys = manager.get_processing_times(days=8)
+    adas = manager.get_processing_times(JobFilter(user_id=ADA), days=8)
+
+    today = datetime.now(UTC).date()
+    assert [day.day for day in everybodys] == [today - timedelta(days=5), today]
+    assert [day.jobs for day in everybodys] == [8, 8]
+    assert (everybodys[1].median_seconds, everybodys[1].p95_seconds) == (13.5, pytest.approx(22.95))
+    assert [day.jobs for day in adas] == [7, 8]
+
+
 def test_stats_of_nothing(manager: VideoJobManager):
     """Without jobs, counts are zero and averages are absent."""
     stats = manager.get_job_stats(group_by="user_id")
@@ -1420,6 +1444,7 @@ def _story(manager: VideoJobManager, ada: VideoJobManager, sql: Sql) -> list[Any
         *(event for lease in leases for event in manager.get_job_events(lease.job_id)),
         manager.get_job_stats(group_by="pipeline"),
         ada.get_job_stats(),
+        *manager.get_processing_times(),
         manager.update_job_status(leases[2].job_id, "processing", progress=5),
         *manager.find_stuck_jobs(running_longer_than=timedelta(microseconds=1)),
         manager.check(),

@@ -152,6 +152,7 @@ OPERATIONS: list[Callable[[VideoJobManager, Lease], Any]] = [
     lambda m, lease: m.get_job_events(NOBODYS_JOB),
     lambda m, lease: m.get_job_place(NOBODYS_JOB),
     lambda m, lease: m.get_job_stats(group_by="user_id"),
+    lambda m, lease: m.get_processing_times(days=2),
     lambda m, lease: m.cancel_job(NOBODYS_JOB, reason="x"),
     lambda m, lease: m.retry_job(NOBODYS_JOB),
     lambda m, lease: m.delete_job(NOBODYS_JOB),

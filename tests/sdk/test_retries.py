@@ -356,6 +356,7 @@ def _facts(error: VideoJobsError) -> tuple[Any, ...]:
         ("list_video_jobs", READ, lambda m: m.list_jobs()),
         ("list_video_job_events", READ, lambda m: m.get_job_events(NOBODYS_JOB)),
         ("get_video_job_stats", READ, lambda m: m.get_job_stats()),
+        ("get_video_job_times", READ, lambda m: m.get_processing_times()),
         ("cancel_video_job", KEYED, lambda m: m.cancel_job(NOBODYS_JOB)),
         ("retry_video_job", KEYED, lambda m: m.retry_job(NOBODYS_JOB)),
         ("delete_video_job", KEYED, lambda m: m.delete_job(NOBODYS_JOB)),

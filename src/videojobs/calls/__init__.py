@@ -25,6 +25,7 @@ from videojobs.calls.many import (
     clear,
     create_jobs,
     get_stats,
+    get_times,
 )
 from videojobs.calls.settling import Exchange, Settlement, settle_jobs
 from videojobs.calls.upkeep import (
@@ -101,6 +102,7 @@ __all__ = [
     "get_place",
     "get_sight",
     "get_stats",
+    "get_times",
     "heartbeat",
     "list_deliveries",
     "list_events",

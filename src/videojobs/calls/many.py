@@ -11,7 +11,7 @@ from uuid import UUID
 from pydantic import TypeAdapter
 
 from videojobs.calls._call import Call, Json, Repeatable
-from videojobs.models import Health, JobReceipt, JobStats, Row, Rows, UpdateResult
+from videojobs.models import DayTimes, Health, JobReceipt, JobStats, Row, Rows, UpdateResult
 from videojobs.requests import BATCH_LIMIT, JobChanges, JobFilter, NewVideoJob, refuse
 
 Place = tuple[datetime, int]
@@ -59,6 +59,18 @@ def get_stats(filters: JobFilter, group_by: GroupBy | None) -> Call[JobStats]:
 
 def _stats(rows: Rows) -> JobStats:
     return JobStats.model_validate(rows[0])
+
+
+def get_times(filters: JobFilter, days: int) -> Call[list[DayTimes]]:
+    """Read how long the jobs of the last days took."""
+    if not isinstance(days, int) or not 1 <= days <= 90:  # pyright: ignore[reportUnnecessaryIsInstance] # callers may be untyped
+        raise refuse("get_processing_times", "days", days, "a whole number from 1 to 90")
+    arguments = {"filter": Json(filters.to_json()), "days": days}
+    return Call("get_video_job_times", arguments, _times, Repeatable.READ)
+
+
+def _times(rows: Rows) -> list[DayTimes]:
+    return [DayTimes.model_validate(row) for row in rows]
 
 
 def bulk_update_ids(

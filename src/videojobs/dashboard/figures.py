@@ -15,7 +15,6 @@ from videojobs.dashboard.parts import Text, box, text
 from videojobs.dashboard.trends import (
     DAYS,
     ProcessingTimes,
-    Times,
     last_days,
     sparkline,
     throughput_options,
@@ -23,7 +22,7 @@ from videojobs.dashboard.trends import (
     trend_of,
 )
 from videojobs.dashboard.wording import STATUS_NAMES, count_text, seconds_text
-from videojobs.models import DayStats, JobStats, JobStatus
+from videojobs.models import DayStats, DayTimes, JobStats, JobStatus
 
 _TODAY = {
     None: "created today",
@@ -77,7 +76,7 @@ class Figures:
 
     def __init__(self, choose: Callable[[JobStatus | None], None]) -> None:
         self._days: list[DayStats] = []
-        self._times: Mapping[date, Times] = {}
+        self._times: Mapping[date, DayTimes] = {}
         self.total = 0
         self.by_status: Mapping[JobStatus, int] = {}
         statuses: list[JobStatus | None] = [None, *JobStatus]
@@ -152,9 +151,9 @@ def _told_days(days: Sequence[DayStats]) -> str:
     return f"Throughput of the last {DAYS} days: {'; '.join(ended) or 'nothing has ended'}"
 
 
-def _told_times(times: Mapping[date, Times]) -> str:
+def _told_times(times: Mapping[date, DayTimes]) -> str:
     told = [
-        f"{day:%d %B} median {seconds_text(one.median)}, 95th percentile {seconds_text(one.p95)}"
+        f"{day:%d %B} median {seconds_text(one.median_seconds)}, 95th percentile {seconds_text(one.p95_seconds)}"
         for day, one in times.items()
     ]
     return f"Processing time of the last {DAYS} days: {'; '.join(told) or 'nothing has completed'}"

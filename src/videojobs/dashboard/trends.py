@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 
 from videojobs.async_manager import AsyncVideoJobManager
-from videojobs.models import DayStats, JobStats, JobStatus
+from videojobs.models import DayStats, DayTimes, JobStats, JobStatus
 from videojobs.requests import JobFilter
 
 DAYS = 14
-_MOST_TO_COUNT = 5_000
-"""Of a day with more completed jobs, the latest hundreds stand for all."""
-_SAMPLE = 300
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """How long the completed jobs of one day took, in seconds."""
-
-    median: float
-    p95: float
 
 
 def last_days(stats: JobStats, today: date) -> list[DayStats]:
@@ -47,49 +34,29 @@ def trend_of(status: JobStatus | None, days: Sequence[DayStats]) -> list[int]:
 
 
 class ProcessingTimes:
-    """Median and 95th percentile of each day. Days that are over are asked for once."""
+    """Median and 95th percentile of each day, in one call for the days that have news."""
 
     def __init__(self, jobs: AsyncVideoJobManager, scope: JobFilter) -> None:
         self._jobs = jobs
         self._scope = scope
-        self._known: dict[date, tuple[int, Times | None]] = {}
+        self._completed: dict[date, int] = {}
+        self._known: dict[date, DayTimes] = {}
 
-    async def of(self, days: Sequence[DayStats]) -> Mapping[date, Times]:
-        """The days on which jobs were created that have completed."""
-        asked = [day for day in days if self._is_news(day)]
-        for day, times in zip(asked, await asyncio.gather(*map(self._ask, asked)), strict=True):
-            self._known[day.day] = (day.completed, times)
-        return {
-            day.day: times
-            for day in days
-            if (times := self._known.get(day.day, (0, None))[1]) is not None
-        }
+    async def of(self, days: Sequence[DayStats]) -> Mapping[date, DayTimes]:
+        """The days on which jobs were created that have completed; *days* end today."""
+        news = [back for back, day in enumerate(reversed(days), 1) if self._is_news(day)]
+        if news:
+            # And the day before: what ended today may have been created then.
+            asked = min(max(news) + 1, len(days))
+            found = await self._jobs.get_processing_times(self._scope, days=asked)
+            for day in days[-asked:]:
+                self._known.pop(day.day, None)
+            self._known |= {times.day: times for times in found}
+            self._completed = {day.day: day.completed for day in days}
+        return {day.day: self._known[day.day] for day in days if day.day in self._known}
 
     def _is_news(self, day: DayStats) -> bool:
-        has_jobs = day.created > 0
-        return has_jobs and self._known.get(day.day, (-1, None))[0] != day.completed
-
-    async def _ask(self, day: DayStats) -> Times | None:
-        begin = datetime.combine(day.day, time(), UTC)
-        filters = self._scope.model_copy(
-            update={
-                "status": (JobStatus.COMPLETED,),
-                "created_from": begin,
-                "created_before": begin + timedelta(days=1),
-            }
-        )
-        if day.created > _MOST_TO_COUNT:
-            return await self._of_sample(filters)
-        stats = await self._jobs.get_job_stats(filters)
-        median, p95 = stats.median_processing_seconds, stats.p95_processing_seconds
-        return None if median is None or p95 is None else Times(median, p95)
-
-    async def _of_sample(self, filters: JobFilter) -> Times | None:
-        page = await self._jobs.list_jobs(filters, limit=_SAMPLE)
-        took = sorted(job.processing_time for job in page if job.processing_time is not None)
-        if not took:
-            return None
-        return Times(took[len(took) // 2], took[min(len(took) - 1, int(len(took) * 0.95))])
+        return self._completed.get(day.day, 0) != day.completed
 
 
 def sparkline(values: Sequence[int], width: int = 96, height: int = 26) -> str:
@@ -117,12 +84,12 @@ def throughput_options(days: Sequence[DayStats]) -> dict[str, object]:
     return _options([day.day for day in days], series, "{value}")
 
 
-def times_options(days: Sequence[DayStats], times: Mapping[date, Times]) -> dict[str, object]:
+def times_options(days: Sequence[DayStats], times: Mapping[date, DayTimes]) -> dict[str, object]:
     """Lines of median and 95th percentile."""
     shown = [times.get(day.day) for day in days]
     series = [
-        _line("Median", [one and round(one.median, 1) for one in shown], "accent"),
-        _line("95th percentile", [one and round(one.p95, 1) for one in shown], "amber"),
+        _line("Median", [one and round(one.median_seconds, 1) for one in shown], "accent"),
+        _line("95th percentile", [one and round(one.p95_seconds, 1) for one in shown], "amber"),
     ]
     return _options([day.day for day in days], series, "{value} s")
 
