@@ -24,7 +24,8 @@ from videojobs.media.workspace import attempt_folder, sweep_stale_folders, work_
 from videojobs.models import OutputFile
 from videojobs.outputs import folder_for_outputs, output_file, places_of, put_in_place
 from videojobs.pipelines.analysis import SourceAnalysis
-from videojobs.pipelines.choosing import ChosenClip, ClipChooser, choose_clips
+from videojobs.pipelines.choosing import choose_clips
+from videojobs.pipelines.chosen import ChosenClip, ClipChooser
 from videojobs.pipelines.clips import plan_clips
 from videojobs.pipelines.hls import plan_hls
 from videojobs.pipelines.plan import SOURCE_NAME, Machine, Plan

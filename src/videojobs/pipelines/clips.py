@@ -11,7 +11,8 @@ from videojobs.pipelines.captions import (
     captions_within,
     sidecar_captions,
 )
-from videojobs.pipelines.choosing import ChosenClip, ClipChooser, choose_clips, clips_to_make
+from videojobs.pipelines.choosing import choose_clips, clips_to_make
+from videojobs.pipelines.chosen import ChosenClip, ClipChooser
 from videojobs.pipelines.encoding import (
     aac_options,
     captioned,

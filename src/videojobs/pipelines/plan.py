@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from fractions import Fraction
 
-    from videojobs.pipelines.choosing import ChosenClip
+    from videojobs.pipelines.chosen import ChosenClip
     from videojobs.pipelines.hls import PlannedPackage
     from videojobs.pipelines.thumbnails import PlannedThumbnails
     from videojobs.profiles import VideoCodec
