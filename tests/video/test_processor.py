@@ -328,7 +328,7 @@ def test_a_damaged_picture_is_not_called_done(
     [
         (b"", "corrupt_source"),
         (b"no video\n" * 500, "corrupt_source"),
-        (b"#EXTM3U\n#EXTINF:9,\nfile:///etc/passwd\n", "corrupt_source"),
+        (b"#EXTM3U\n#EXTINF:9,\nfile:///etc/passwd\n", "format_refused"),
     ],
 )
 def test_what_is_no_video_is_refused(
