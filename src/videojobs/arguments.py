@@ -32,14 +32,17 @@ def _wish(job: NewVideoJob | None, fields: Mapping[str, Any], *, is_user: bool) 
 def require_settings(
     wish: NewVideoJob, place: str = "settings", *, subject: str = "create_job"
 ) -> None:
-    """What stands in `settings` is what a worker can use; unknown names are a pipeline's own.
+    """What stands in `settings` is what a built-in pipeline can use; names of one's own are let be.
 
     Raises:
         SupabaseValidationError: As the worker would, once the job is claimed.
     """
     if wish.settings:
-        from videojobs.pipelines.settings import ProcessingSettings  # not for `import videojobs`
+        # Not for `import videojobs`.
+        from videojobs.pipelines.settings import BUILT_IN_PIPELINES, ProcessingSettings
 
+        if wish.pipeline not in BUILT_IN_PIPELINES:
+            return
         try:
             ProcessingSettings.from_job(wish)
         except SupabaseValidationError as error:

@@ -20,12 +20,23 @@ create function videojobs.broadcast(topic text, event text, message jsonb) retur
 -- Nor may it wait: a statement's timeout, unlike a lock's, is caught by no handler.
 language plpgsql security definer set search_path = '' set lock_timeout = '250ms'
 as $$
+declare
+  began timestamptz := clock_timestamp();
 begin
-  -- Dynamic, since Realtime may come later than this function.
-  execute 'select realtime.send($1, $2, $3, true)' using message, event, topic;
-exception
-  when others then
-    raise warning 'videojobs: a change could not be broadcast: %', sqlerrm;
+  -- Its table was locked a moment ago: one wait for a transaction, however many it has to tell.
+  if current_setting('videojobs.realtime_is_busy', true) = 'yes' then
+    return;
+  end if;
+  begin
+    -- Dynamic, since Realtime may come later than this function.
+    execute 'select realtime.send($1, $2, $3, true)' using message, event, topic;
+  exception
+    when others then
+      raise warning 'videojobs: a change could not be broadcast: %', sqlerrm;
+  end;
+  if clock_timestamp() - began >= interval '200 milliseconds' then
+    perform set_config('videojobs.realtime_is_busy', 'yes', true);
+  end if;
 end
 $$;
 
@@ -47,68 +58,113 @@ as $$
   select videojobs.broadcast('videojobs:service:' || channel, 'called', jsonb_build_object('names', names))
 $$;
 
-create function videojobs.broadcast_changed_video_job() returns trigger
-language plpgsql security definer set search_path = ''
-as $$
-begin
-  perform videojobs.broadcast_to_owner(
-    'job.changed', new.user_id, new.team_id,
-    jsonb_build_object('id', new.id, 'status', new.status, 'progress', new.progress));
-  perform videojobs.call_services('changes', array[new.id::text])
-  where (select s.announces_changes from videojobs.settings s);
-  if new.status = 'processing' and old.cancel_requested_at is null and new.cancel_requested_at is not null then
-    perform videojobs.call_services('queue', array[new.worker_id]);
-  end if;
-  return null;
-end
-$$;
-
--- Of a statement that writes many jobs, each owner hears once: to read anew.
-create function videojobs.broadcast_new_or_deleted_video_jobs() returns trigger
+-- Of a statement that changes a few jobs, each is told; of one that changes many, each owner hears once: to
+-- read anew. Segments are nobody's to follow.
+create function videojobs.broadcast_video_jobs(event text, jobs jsonb) returns void
 language plpgsql security definer set search_path = ''
 as $$
 declare
   few constant integer := 20;
-  owner record;
+  is_few boolean := jsonb_array_length(jobs) <= few;
+  told record;
 begin
-  for owner in
-    select
-      o.user_id, o.team_id, count(*) as jobs,
-      case when count(*) <= few then
-        jsonb_agg(jsonb_build_object('id', o.id, 'status', o.status, 'progress', o.progress))
-      end as messages
-    from some_jobs o
-    where o.parent_job_id is null
-    group by o.user_id, o.team_id
-  loop
-    if owner.messages is null then
-      perform videojobs.broadcast_to_owner(
-        'jobs.reset', owner.user_id, owner.team_id, jsonb_build_object('jobs', owner.jobs));
-    else
-      perform videojobs.broadcast_to_owner(
-        case tg_op when 'INSERT' then 'job.changed' else 'job.deleted' end, owner.user_id, owner.team_id, m.message)
-      from jsonb_array_elements(owner.messages) m (message);
-    end if;
-  end loop;
-  if found then
-    perform videojobs.call_services('changes', array[]::text[])
-    where (select s.announces_changes from videojobs.settings s);
+  if jobs is null then
+    return;
   end if;
-  return null;
+  if is_few then
+    for told in
+      select j.* from jsonb_to_recordset(jobs) j (id uuid, user_id uuid, team_id uuid, status text, progress smallint)
+    loop
+      perform videojobs.broadcast_to_owner(
+        event, told.user_id, told.team_id,
+        jsonb_build_object('id', told.id, 'status', told.status, 'progress', told.progress));
+    end loop;
+  else
+    for told in
+      select j.user_id, j.team_id, count(*) as jobs
+      from jsonb_to_recordset(jobs) j (user_id uuid, team_id uuid)
+      group by j.user_id, j.team_id
+    loop
+      perform videojobs.broadcast_to_owner(
+        'jobs.reset', told.user_id, told.team_id, jsonb_build_object('jobs', told.jobs));
+    end loop;
+  end if;
+  if (select s.announces_changes from videojobs.settings s) then
+    perform videojobs.call_services(
+      'changes',
+      case
+        when is_few and event = 'job.changed' then array(select j ->> 'id' from jsonb_array_elements(jobs) j)
+        else '{}'::text[]
+      end);
+  end if;
 exception
   when others then
     raise warning 'videojobs: changes could not be broadcast: %', sqlerrm;
-    return null;
 end
 $$;
 
--- Whatever makes jobs ready, however many, calls their queue's workers once, as `wake_queue` does.
+create function videojobs.broadcast_new_or_deleted_video_jobs() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform videojobs.broadcast_video_jobs(
+    case tg_op when 'INSERT' then 'job.changed' else 'job.deleted' end,
+    (
+      select jsonb_agg(jsonb_build_object(
+        'id', j.id, 'user_id', j.user_id, 'team_id', j.team_id, 'status', j.status, 'progress', j.progress))
+      from some_jobs j
+      where j.parent_job_id is null
+    ));
+  return null;
+end
+$$;
+
+-- Of progress, every twentieth part.
+create function videojobs.broadcast_changed_video_jobs() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  workers text[];
+begin
+  perform videojobs.broadcast_video_jobs(
+    'job.changed',
+    (
+      select jsonb_agg(jsonb_build_object(
+        'id', n.id, 'user_id', n.user_id, 'team_id', n.team_id, 'status', n.status, 'progress', n.progress))
+      from new_jobs n
+      join old_jobs o on o.id = n.id
+      where n.parent_job_id is null
+        and (o.status <> n.status or o.progress / 5 <> n.progress / 5
+          or (o.cancel_requested_at is null) <> (n.cancel_requested_at is null))
+    ));
+  workers := array(
+    select distinct n.worker_id
+    from new_jobs n
+    join old_jobs o on o.id = n.id
+    where n.status = 'processing' and n.cancel_requested_at is not null and o.cancel_requested_at is null
+      and n.worker_id is not null
+  );
+  if cardinality(workers) > 0 then
+    perform videojobs.call_services('queue', workers);
+  end if;
+  return null;
+end
+$$;
+
+-- Whatever makes jobs ready, however many, calls their queue's workers once, as `wake_queue` does; NOTIFY
+-- leaves out what a transaction has said before, and Realtime does not.
 create function videojobs.call_queue() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 declare
+  called text := coalesce(current_setting('videojobs.called_queues', true), '');
+  this_queue text := format('%s;', hashtextextended('videojobs calls ' || new.queue, 0));
   mode text;
 begin
+  if strpos(called, this_queue) > 0 then
+    return null;
+  end if;
+  perform set_config('videojobs.called_queues', called || this_queue, true);
   select s.queue_wakeups into mode from videojobs.settings s;
   if mode = 'each'
     or (mode = 'coalesced' and pg_try_advisory_xact_lock(hashtextextended('videojobs calls ' || new.queue, 0)))
@@ -162,11 +218,8 @@ begin
       );
   end if;
   create or replace trigger video_jobs_broadcast_changed after update on public.video_jobs
-    for each row when (
-      new.parent_job_id is null
-      and (old.status <> new.status or old.progress / 5 <> new.progress / 5
-        or (old.cancel_requested_at is null) <> (new.cancel_requested_at is null)))
-    execute function videojobs.broadcast_changed_video_job();
+    referencing new table as new_jobs old table as old_jobs
+    for each statement execute function videojobs.broadcast_changed_video_jobs();
   create or replace trigger video_jobs_broadcast_new after insert on public.video_jobs
     referencing new table as some_jobs
     for each statement execute function videojobs.broadcast_new_or_deleted_video_jobs();
@@ -207,8 +260,8 @@ $$;
 
 revoke all on function
   videojobs.broadcast(text, text, jsonb), videojobs.broadcast_to_owner(text, uuid, uuid, jsonb),
-  videojobs.call_services(text, text[]), videojobs.broadcast_changed_video_job(),
-  videojobs.broadcast_new_or_deleted_video_jobs(), videojobs.call_queue(), videojobs.call_webhook_senders(),
+  videojobs.call_services(text, text[]), videojobs.broadcast_video_jobs(text, jsonb),
+  videojobs.broadcast_changed_video_jobs(), videojobs.broadcast_new_or_deleted_video_jobs(), videojobs.call_queue(), videojobs.call_webhook_senders(),
   videojobs.my_topics(), videojobs.enable_realtime(), videojobs.disable_realtime()
 from public, anon, authenticated, service_role;
 grant execute on function videojobs.my_topics() to authenticated, service_role;

@@ -133,14 +133,46 @@ def test_services_are_called(with_realtime, version: int):
         "insert into public.video_jobs (user_id) select %s from generate_series(1, 99)", [ADA]
     )
     many = called(sql)
-    sql.execute("delete from public.video_jobs where status = 'queued'")
+    sql.execute("select public.claim_video_jobs('w', gen_random_uuid(), job_limit => 50)")
+    claimed = called(sql)
+    sql.execute("select count(*) from public.video_jobs j, lateral public.cancel_video_job(j.id) c")
+    cancelled_many = called(sql)
+    sql.execute("delete from public.video_jobs where status = 'cancelled'")
 
-    assert sorted(created) == [("changes", []), ("queue", ["default"])]
+    assert sorted(created) == [("changes", [job]), ("queue", ["default"])]
     assert started == [("changes", [job])]
     assert sorted(cancelled) == [("changes", [job]), ("queue", ["w"])]
     assert sorted(retried) == [("changes", [job]), ("changes", [job]), ("queue", ["default"])]
     assert sorted(many) == [("changes", []), ("queue", ["default"])]
     assert called(sql) == [("changes", [])]
+    assert claimed == [("changes", [])]
+    assert ("queue", ["w"]) in cancelled_many
+
+
+def test_a_queue_is_called_once_for_a_transaction(with_realtime):
+    """However many of its jobs get ready, of however many owners, and in however many statements."""
+    sql = with_realtime(18)
+    with sql.transaction():
+        for _ in "ab":
+            sql.execute(
+                "insert into public.video_jobs (user_id, queue) "
+                "select gen_random_uuid(), 'q' || n % 2 from generate_series(1, 100) n"
+            )
+
+    queues = [names for channel, names in called(sql) if channel == "queue"]
+    assert sorted(queues) == [["q0"], ["q1"]]
+
+
+def test_many_changes_are_one_message_to_an_owner(with_realtime):
+    """Not one for each job."""
+    sql = with_realtime(18)
+    sql.execute(
+        "insert into public.video_jobs (user_id) select %s from generate_series(1, 50)", [ADA]
+    )
+    told(sql)
+    sql.execute("select public.claim_video_jobs('w', gen_random_uuid(), job_limit => 50)")
+
+    assert told(sql) == [(f"videojobs:user:{ADA}", "jobs.reset", {"jobs": 50})]
 
 
 def test_senders_of_webhooks_are_called(with_realtime):
@@ -233,6 +265,22 @@ def test_a_busy_realtime_keeps_no_job_waiting(with_realtime):
 
     row = sql.execute("select status::text from public.video_jobs").fetchone()
     assert row == {"status": "completed"}
+
+
+def test_a_busy_realtime_keeps_many_jobs_waiting_no_longer_than_one(with_realtime):
+    """Of many owners, in many queues: a transaction waits for it once."""
+    sql = with_realtime(18)
+    sql.execute("set statement_timeout = '4s'")
+    with psycopg.connect(sql.info.dsn, password=sql.info.password) as other:
+        other.execute("lock table realtime.messages in access exclusive mode")
+
+        sql.execute(
+            "insert into public.video_jobs (user_id, queue) "
+            "select gen_random_uuid(), 'q' || n from generate_series(1, 40) n"
+        )
+
+    row = sql.execute("select count(*) as jobs from public.video_jobs").fetchone()
+    assert row == {"jobs": 40}
 
 
 @VERSIONS

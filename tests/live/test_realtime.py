@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
@@ -18,6 +20,8 @@ import httpx
 import pytest
 from supabase import AsyncClient, Client
 from supabase.lib.client_options import AsyncClientOptions, SyncClientOptions
+from websockets.http11 import Request, Response
+from websockets.sync.server import ServerConnection, serve
 from yarl import URL
 
 from live.conftest import ADA, told, told_until
@@ -26,8 +30,15 @@ from videojobs import AsyncVideoJobManager, Settings, VideoJobManager
 from videojobs.live import LiveJobs
 from videojobs.local import LocalStack
 from videojobs.transports import _realtime
-from videojobs.transports._protocol import Channel
-from videojobs.transports._realtime import Address, Conversation, RefusedError
+from videojobs.transports._protocol import AsyncAnnouncements, Channel
+from videojobs.transports._realtime import (
+    Address,
+    AsyncRealtimeListener,
+    Conversation,
+    Line,
+    RealtimeListener,
+    RefusedError,
+)
 
 NEVER = Settings(poll_seconds=600)
 """Whoever is not called does not look again in time."""
@@ -82,6 +93,13 @@ def open_async(
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lost connection is made anew without a pause."""
     monkeypatch.setattr(_realtime, "_FIRST_RETRY_SECONDS", 0.05)
+
+
+async def joined(announcements: AsyncAnnouncements) -> None:
+    """It connects in the background."""
+    async with asyncio.timeout(10):
+        while not announcements.silence_seconds:
+            assert await announcements.hear(1) == frozenset()
 
 
 async def test_the_life_of_a_job_is_told(open_async, manager: AsyncVideoJobManager):
@@ -157,6 +175,7 @@ async def test_senders_of_webhooks_are_called(open_async, manager: AsyncVideoJob
     """As soon as there is something to send."""
     await manager.add_webhook("https://example.com/hook")
     async with open_async() as over_http, over_http.listen_for_webhooks() as announcements:
+        await joined(announcements)
         job = await manager.create_job(user_id=ADA)
         await manager.cancel_job(job.id)
 
@@ -185,9 +204,106 @@ def test_the_key_is_in_no_address_and_no_log(
 
     assert server.paths == ["/realtime/v1/websocket?vsn=1.0.0"]
     assert key not in repr(Address("ws://x", key))
-    assert key not in "\n".join(
-        record.getMessage() for record in caplog.records if record.name.startswith("videojobs")
-    )
+    # The stand-in's own side of the connection is no part of this.
+    ours = [record for record in caplog.records if not record.name.startswith("websockets.server")]
+    assert key not in "\n".join(record.getMessage() for record in ours)
+
+
+def test_a_key_that_the_server_repeats_is_in_no_error():
+    """Its words are shown to whoever reads the log."""
+    with pytest.raises(RefusedError) as refused:
+        heard(
+            conversation(Channel.QUEUE),
+            event="phx_reply",
+            payload={"status": "error", "response": {"reason": f"no {KEY} here"}},
+        )
+
+    assert str(refused.value) == f"realtime:{QUEUE}: no … here"
+
+
+class Hanging:
+    """Accepts connections, and says nothing."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        port = self._socket.getsockname()[1]
+        self.address = Address(f"ws://127.0.0.1:{port}/websocket", KEY)
+
+    def __enter__(self) -> Hanging:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+
+async def test_a_realtime_that_hangs_keeps_no_reader_waiting(
+    stack: LocalStack, database: str, manager: AsyncVideoJobManager
+):
+    """They are told what is found by looking, as where there is none."""
+    with Hanging() as hanging:
+        async with httpx.AsyncClient() as http:
+            options = AsyncClientOptions(httpx_client=http)
+            client = AsyncClient(stack.api_url, stack.service_role_key, options)
+            client.realtime_url = URL(hanging.address.url).parent
+            settings = Settings(poll_seconds=0.2)
+            async with (
+                AsyncVideoJobManager.from_client(client, settings=settings) as over_http,
+                LiveJobs(over_http, tick_seconds=0.01) as live,
+                live.follow() as following,
+            ):
+                assert (await told(following, seconds=2)).reason == "begin"
+                job = await manager.create_job(user_id=ADA)
+                assert (await told(following, seconds=2)).job_id == job.id
+
+
+async def test_a_listener_that_is_left_while_it_connects_leaves_nothing():
+    """Its connection is closed, not lost; the test fails where one is left open."""
+    with Hanging() as hanging:
+        async with AsyncRealtimeListener(Line(hanging.address), Channel.QUEUE) as listener:
+            assert await listener.hear(0.05) == frozenset()
+        hearing = asyncio.create_task(listener.hear(60))
+        await asyncio.sleep(0.05)
+        hearing.cancel()
+        await asyncio.gather(hearing, return_exceptions=True)
+        await listener.__aexit__(None, None, None)
+
+
+async def test_the_key_follows_no_redirect(server: RealtimeServer):
+    """It is for the project, and for nobody else."""
+    elsewhere: list[str] = []
+
+    def redirect(connection: ServerConnection, request: Request) -> Response:
+        response = connection.respond(302, "")
+        response.headers["Location"] = f"{server.url}/websocket"
+        elsewhere.append(request.path)
+        return response
+
+    with serve(lambda _: None, "127.0.0.1", 0, process_request=redirect) as redirecting:
+        thread = threading.Thread(target=redirecting.serve_forever)
+        thread.start()
+        port = redirecting.socket.getsockname()[1]
+        address = Address(f"ws://127.0.0.1:{port}/websocket", KEY)
+        async with AsyncRealtimeListener(Line(address), Channel.QUEUE) as listener:
+            await listener.hear(0.5)
+            assert listener.breaks == 1
+        with RealtimeListener(Line(address), Channel.QUEUE) as blocking:
+            blocking.wait(["a"], 0.1)
+        redirecting.shutdown()
+        thread.join(10)
+
+    assert (elsewhere, server.paths) == (["/websocket"] * 2, [])
+
+
+def test_a_failure_is_remembered_by_those_who_come_later(monkeypatch: pytest.MonkeyPatch):
+    """Each new listener would else try at once."""
+    monkeypatch.setattr(_realtime, "_FIRST_RETRY_SECONDS", 60.0)
+    line = Line(Address("ws://127.0.0.1:1/websocket", KEY))
+    with RealtimeListener(line, Channel.QUEUE) as first:
+        first.hear(0.01)
+    with RealtimeListener(line, Channel.QUEUE) as second:
+        second.hear(0.01)
+
+    assert (first.breaks, second.breaks) == (1, 0)
 
 
 def test_where_there_is_no_realtime_one_polls(
@@ -257,6 +373,7 @@ def test_a_key_that_is_no_token_is_left_to_the_gateway():
     [
         ({"event": "broadcast", "payload": {"payload": {"names": ["a", "b"]}}}, {"a", "b"}),
         ({"event": "broadcast", "payload": {"payload": {"names": []}}}, {_realtime.EVERYTHING}),
+        ({"event": "broadcast", "payload": {"payload": {"names": [None, "", "a"]}}}, {"a"}),
         ({"event": "broadcast", "payload": {"payload": {}}}, set()),
         ({"event": "broadcast", "payload": "?"}, set()),
         ({"event": "broadcast", "topic": "realtime:other", "payload": {"payload": {"names": ["a"]}}}, set()),
@@ -269,7 +386,7 @@ def test_only_calls_of_ours_are_heard(message: dict[str, Any], names: set[str]):
     assert heard(conversation(Channel.QUEUE), **message) == names
 
 
-@pytest.mark.parametrize("text", ["", "null", "[1]", "{", b"\xff"])
+@pytest.mark.parametrize("text", ["", "null", "[1]", "{", b"\xff", "[" * 200_000])
 def test_what_is_no_message_is_passed_over(text: str | bytes):
     """A server's odd words break nothing."""
     assert conversation(Channel.QUEUE).hear(text, 100.0) == frozenset()
@@ -314,6 +431,7 @@ async def test_a_mute_server_is_left(open_async, server: RealtimeServer, monkeyp
     """A connection that is open and says nothing is as good as none."""
     monkeypatch.setattr(_realtime, "_HEARTBEAT_SECONDS", 0.05)
     async with open_async() as over_http, over_http.listen_for_changes() as announcements:
+        await joined(announcements)
         server.is_mute = True
         async with asyncio.timeout(10):
             while announcements.silence_seconds:

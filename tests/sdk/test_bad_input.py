@@ -188,7 +188,7 @@ def test_settings_that_no_worker_could_use_are_refused(settings: dict[str, Any],
 
 def test_settings_of_a_pipeline_of_ones_own_are_taken(manager: VideoJobManager):
     """Whatever they are called, and whatever they say."""
-    settings = {"voice": "deep", "options": {"frames": [1, 2]}}
+    settings = {"voice": "deep", "framing": "loose", "cuts": "a", "options": {"frames": [1, 2]}}
 
     job = manager.create_job(**OWNER, pipeline="mine", settings=settings)
 

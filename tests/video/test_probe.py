@@ -166,6 +166,17 @@ def test_what_is_no_video_is_named(
     assert (refused.value.code, refused.value.retryable) == ("format_refused", False)
 
 
+def test_a_damaged_video_behind_a_tag_is_no_sound(inspector: Inspector, tmp_path: Path):
+    """Recordings of broadcasts may begin with the tag that MP3 files begin with."""
+    tag = b"ID3\x04\x00\x00" + bytes([0, 0, 1, 0]) + bytes(128)
+    (tmp_path / "upload.ts").write_bytes(tag + (b"\x47\x1f\xff\x10" + bytes(184)) * 9)
+
+    with pytest.raises(ProcessingError) as refused:
+        inspector.source(tmp_path / "upload.ts")
+
+    assert refused.value.code == "corrupt_source"
+
+
 @pytest.mark.parametrize(
     ("content", "kind"),
     [

@@ -193,7 +193,7 @@ def test_a_storage_with_addresses_is_sent_to(serve, stack, people, service, buck
     service.complete_job(
         lease,
         [
-            OutputFile(path=f"{prefix}/a.mp4", name="a"),
+            OutputFile(path=f"{prefix}/a.mp4", name="a", size_bytes=len(BYTES)),
             OutputFile(path=f"{prefix}/hls/master.m3u8", name="hls", kind="playlist"),
             OutputFile(path=f"{prefix}/gone.mp4", name="gone"),
         ],
@@ -203,6 +203,7 @@ def test_a_storage_with_addresses_is_sent_to(serve, stack, people, service, buck
     sent = httpx.get(f"{path}/a", headers=mine)
     playlist = httpx.get(f"{path}/hls/master.m3u8", headers=mine)
     gone = httpx.get(f"{path}/gone", headers=mine)
+    asked = httpx.head(f"{path}/a", headers=mine)
 
     assert server.content(f"videos/{job['source_url']}").endswith(BYTES)
     assert (sent.status_code, sent.headers["Cache-Control"]) == (307, "no-store")
@@ -210,3 +211,4 @@ def test_a_storage_with_addresses_is_sent_to(serve, stack, people, service, buck
     assert httpx.get(sent.headers["Location"]).content == BYTES
     assert (playlist.status_code, playlist.content) == (200, BYTES)
     assert gone.status_code == 404
+    assert (asked.status_code, asked.headers["Content-Length"]) == (200, str(len(BYTES)))

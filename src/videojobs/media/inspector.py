@@ -247,7 +247,7 @@ def _of_ours(path: Path, reply: dict[str, Any]) -> dict[str, Any]:
 def _unreadable(path: Path, reply: Mapping[str, Any]) -> ProcessingError:
     if reply["kind"] == "FileNotFoundError":
         return ProcessingError("the source is no longer there", code="missing_source")
-    if (kind := kind_of(path)) is not None:
+    if reply["kind"] != "MemoryError" and (kind := kind_of(path)) is not None:
         return ProcessingError(
             f"the source is {kind}, and no video. {FORMAT_REFUSED.advice}",
             code=FORMAT_REFUSED.code,

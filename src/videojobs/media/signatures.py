@@ -16,7 +16,7 @@ _KINDS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
         (rb".{4}ftyp(heic|heix|mif1|avif)", "a HEIF or AVIF picture"),
         (rb"RIFF....WAVE", "a WAV sound file"),
         (rb"fLaC", "a FLAC sound file"),
-        (rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]", "an MP3 sound file"),
+        (rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]", "an MP3 sound file"),
         (rb"\xff[\xf0\xf1\xf8\xf9]", "an AAC sound file"),
         (rb"%PDF-", "a PDF document"),
         (rb"PK\x03\x04", "a ZIP archive"),
@@ -40,6 +40,18 @@ def kind_of(path: Path) -> str | None:
     try:
         with path.open("rb") as file:
             head = file.read(_READ_BYTES)
+            if head.startswith(b"ID3"):
+                # A tag before the sound; recordings of broadcasts have such, too.
+                file.seek(_tag_bytes(head))
+                head = file.read(_READ_BYTES)
     except OSError:
         return None
     return next((kind for pattern, kind in _KINDS if pattern.match(head)), None)
+
+
+def _tag_bytes(head: bytes) -> int:
+    """How long an ID3 tag is, with its header: its size has seven bits in each byte."""
+    size = 0
+    for byte in head[6:10]:
+        size = size << 7 | byte & 0x7F
+    return 10 + size

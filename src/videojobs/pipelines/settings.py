@@ -99,6 +99,7 @@ _MEANINGLESS: Mapping[str, frozenset[str]] = {
     "hls": _OF_CLIPS,
 }
 """The settings of the built-in pipelines that are other ones' alone."""
+BUILT_IN_PIPELINES = frozenset(_MEANINGLESS)
 
 
 class ClipCut(Request):

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import random
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,11 +22,16 @@ from websockets.exceptions import WebSocketException
 from videojobs.transports._protocol import AsyncPollingListener, Channel, PollingListener
 
 if TYPE_CHECKING:
+    from asyncio import Task
+
     from supabase import AsyncClient, Client
     from websockets.asyncio.client import ClientConnection as AsyncConnection
     from websockets.sync.client import ClientConnection
 
 logger = logging.getLogger("videojobs")
+_WIRE_LOGGER = logging.getLogger("videojobs.realtime")
+"""What the WebSocket's library says of connections: never its details, among which is the key."""
+_WIRE_LOGGER.setLevel(logging.INFO)
 
 EVERYTHING = ""
 """Stands for all names: something happened, and it is not told to whom."""
@@ -40,7 +47,8 @@ _SILENCE_SECONDS = 5.0
 _LONGEST_MESSAGE = 2**20
 _SHOWN_LENGTH = 300
 _LATE_SECONDS = 1.0
-_ERRORS = (WebSocketException, OSError)
+_ERRORS = (WebSocketException, OSError, ImportError)
+"""The last where a SOCKS proxy is asked for, and its package is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,7 @@ class Conversation:
         wanted = {Channel.CHANGES} if Channel.CHANGES in channels else set(channels)
         self._topics = [f"realtime:{topic_of(channel)}" for channel in sorted(wanted)]
         self._not_joined = set(self._topics)
+        self._key = address.key
         self._token = {"access_token": address.key} if address.is_jwt else {}
         self._next_beat = now + _HEARTBEAT_SECONDS
         self._heard_at = now
@@ -132,11 +141,13 @@ class Conversation:
             case {"event": "phx_reply", "payload": {"status": "ok"}}:
                 self._not_joined.discard(topic)
             case {"event": "phx_reply", "payload": {"response": {"reason": reason}}}:
-                raise RefusedError(f"{topic}: {str(reason)[:_SHOWN_LENGTH]}")
+                words = str(reason).replace(self._key, "…")[:_SHOWN_LENGTH]
+                raise RefusedError(f"{topic}: {words}")
             case {"event": "phx_reply" | "phx_error" | "phx_close" as event}:
                 raise RefusedError(f"{topic}: {event}")
             case {"event": "broadcast", "payload": {"payload": {"names": [*names]}}}:
-                return frozenset(map(str, names)) or frozenset({EVERYTHING})
+                told = (name for name in cast("list[object]", names) if isinstance(name, str))
+                return frozenset(filter(None, told)) or frozenset({EVERYTHING})
             case _:
                 pass
         return frozenset()
@@ -156,20 +167,46 @@ def _message(topic: str, event: str, payload: Mapping[str, Any], ref: str) -> st
 def _parsed(text: str | bytes) -> dict[str, Any]:
     try:
         message: object = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         message = None
     return cast("dict[str, Any]", message) if isinstance(message, dict) else {}
 
 
-class _Reconnecting:
-    """When to try again, and what to say."""
+class Line:
+    """The way to one project's Realtime, and when to try it again: the same for all listeners."""
 
-    def __init__(self, address: Address, *channels: Channel) -> None:
-        self._address = address
-        self._channels = channels
-        self._talk: Conversation | None = None
+    def __init__(self, address: Address) -> None:
+        self.address = address
         self._retry_at = 0.0
         self._retry_seconds = _FIRST_RETRY_SECONDS
+
+    @classmethod
+    def of(cls, client: Client | AsyncClient) -> Self:
+        """To the client's project."""
+        return cls(Address.of(client))
+
+    def may_be_tried(self) -> bool:
+        """Whether the pause after the last failure is over."""
+        return time.monotonic() >= self._retry_at
+
+    def works(self) -> None:
+        """A listener has joined."""
+        self._retry_seconds = _FIRST_RETRY_SECONDS
+
+    def failed(self) -> None:
+        """The next try comes later, and not at the same moment as everybody else's."""
+        pause = self._retry_seconds * random.uniform(0.75, 1.25)  # noqa: S311 # jitter
+        self._retry_at = time.monotonic() + pause
+        self._retry_seconds = min(self._retry_seconds * 2, _LONGEST_RETRY_SECONDS)
+
+
+class _Reconnecting:
+    """What both listeners know of their connection."""
+
+    def __init__(self, line: Line, *channels: Channel) -> None:
+        self._line = line
+        self._channels = channels
+        self._talk: Conversation | None = None
         self.breaks = 0
 
     @property
@@ -177,18 +214,14 @@ class _Reconnecting:
         """For how long silence may be trusted."""
         return _SILENCE_SECONDS if self._talk is not None else 0.0
 
-    def _may_connect(self) -> bool:
-        return time.monotonic() >= self._retry_at
-
     def _joined(self, talk: Conversation) -> None:
         self._talk = talk
-        self._retry_seconds = _FIRST_RETRY_SECONDS
+        self._line.works()
 
     def _broke(self, error: Exception) -> None:
         self.breaks += 1
         had_joined, self._talk = self._talk is not None, None
-        self._retry_at = time.monotonic() + self._retry_seconds
-        self._retry_seconds = min(self._retry_seconds * 2, _LONGEST_RETRY_SECONDS)
+        self._line.failed()
         # Where there is no Realtime, nothing is wrong.
         logger.log(
             logging.WARNING if had_joined else logging.DEBUG,
@@ -201,9 +234,10 @@ class RealtimeListener(_Reconnecting):
     """Called by the database."""
 
     _connection: ClientConnection | None = None
+    _pid = 0
 
     def __enter__(self) -> Self:
-        self._connect()
+        # Whoever waits for the first time connects: to look comes first, wherever Realtime hangs.
         return self
 
     def __exit__(
@@ -217,7 +251,7 @@ class RealtimeListener(_Reconnecting):
     def wait(self, payloads: Collection[str], seconds: float) -> Collection[str]:
         """Those of them that were called; all after a break, which may have hidden them."""
         if self._talk is None:
-            if self._may_connect() and self._connect():
+            if self._line.may_be_tried() and self._connect():
                 return payloads
             return PollingListener().wait(payloads, seconds)
         end = time.monotonic() + seconds
@@ -235,7 +269,7 @@ class RealtimeListener(_Reconnecting):
         """All that was called, with what follows within so many seconds."""
         connection, talk = self._connection, self._talk
         if connection is None or talk is None:
-            if self._may_connect() and self._connect():
+            if self._line.may_be_tried() and self._connect():
                 return frozenset()
             return PollingListener().hear(seconds)
         try:
@@ -252,15 +286,18 @@ class RealtimeListener(_Reconnecting):
     def _connect(self) -> bool:
         from websockets.sync.client import connect
 
+        address = self._line.address
         try:
             self._connection = connect(
-                self._address.url,
-                additional_headers=self._address.headers,
+                address.url,
+                additional_headers=address.headers,
                 open_timeout=_OPEN_SECONDS,
                 close_timeout=1.0,
                 max_size=_LONGEST_MESSAGE,
+                logger=_WIRE_LOGGER,
             )
-            talk = Conversation(self._address, self._channels, time.monotonic())
+            self._pid = os.getpid()
+            talk = Conversation(address, self._channels, time.monotonic())
             for message in talk.joins():
                 self._connection.send(message)
             end = time.monotonic() + _OPEN_SECONDS
@@ -271,21 +308,25 @@ class RealtimeListener(_Reconnecting):
         except _ERRORS as error:
             self._drop()
             self._broke(error)
+        except BaseException:
+            self._drop()
+            raise
         return self._talk is not None
 
     def _drop(self) -> None:
-        if self._connection is not None:
+        # After a fork, the connection is the parent's to close.
+        if self._connection is not None and self._pid == os.getpid():
             self._connection.close()
-            self._connection = None
+        self._connection = None
 
 
 class AsyncRealtimeListener(_Reconnecting):
-    """The same for asyncio."""
+    """The same for asyncio. It connects in the background; until then it only pauses."""
 
     _connection: AsyncConnection | None = None
+    _connecting: Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        await self._connect()
         return self
 
     async def __aexit__(
@@ -294,14 +335,18 @@ class AsyncRealtimeListener(_Reconnecting):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            from asyncio import gather
+
+            connecting.cancel()
+            await gather(connecting, return_exceptions=True)
         await self._drop()
 
     async def wait(self, payloads: Collection[str], seconds: float) -> Collection[str]:
         """Those of them that were called; all after a break, which may have hidden them."""
         if self._talk is None:
-            if self._may_connect() and await self._connect():
-                return payloads
-            return await AsyncPollingListener().wait(payloads, seconds)
+            return payloads if await self._has_come(seconds) else ()
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             heard = await self.hear(left)
@@ -317,9 +362,8 @@ class AsyncRealtimeListener(_Reconnecting):
         """All that was called, with what follows within so many seconds."""
         connection, talk = self._connection, self._talk
         if connection is None or talk is None:
-            if self._may_connect() and await self._connect():
-                return frozenset()
-            return await AsyncPollingListener().hear(seconds)
+            await self._has_come(seconds)
+            return frozenset()
         try:
             heard = await _heard_async(connection, talk, seconds)
             end = time.monotonic() + gather_seconds
@@ -331,20 +375,43 @@ class AsyncRealtimeListener(_Reconnecting):
             return frozenset()
         return heard
 
-    async def _connect(self) -> bool:
+    async def _has_come(self, seconds: float) -> bool:
+        """Whether the connection is there within so many seconds; then it is time to look."""
+        from asyncio import create_task, wait
+
+        if self._connecting is None and self._line.may_be_tried():
+            self._connecting = create_task(self._connect(), name="videojobs-realtime")
+        if self._connecting is None:
+            await AsyncPollingListener().hear(seconds)
+            return False
+        done, _ = await wait({self._connecting}, timeout=seconds)
+        for task in done:
+            self._connecting = None
+            task.result()  # raises what nobody has thought of
+        if done and self._talk is None:
+            await AsyncPollingListener().hear(seconds)
+        return self._talk is not None
+
+    async def _connect(self) -> None:
         from asyncio import timeout
 
         from websockets.asyncio.client import connect
 
+        class Connect(connect):
+            def process_redirect(self, exc: Exception) -> Exception | str:
+                return exc  # the key is for nobody else
+
+        address = self._line.address
         try:
-            self._connection = await connect(
-                self._address.url,
-                additional_headers=self._address.headers,
+            self._connection = await Connect(
+                address.url,
+                additional_headers=address.headers,
                 open_timeout=_OPEN_SECONDS,
                 close_timeout=1.0,
                 max_size=_LONGEST_MESSAGE,
+                logger=_WIRE_LOGGER,
             )
-            talk = Conversation(self._address, self._channels, time.monotonic())
+            talk = Conversation(address, self._channels, time.monotonic())
             for message in talk.joins():
                 await self._connection.send(message)
             async with timeout(_OPEN_SECONDS):
@@ -354,12 +421,14 @@ class AsyncRealtimeListener(_Reconnecting):
         except _ERRORS as error:
             await self._drop()
             self._broke(error)
-        return self._talk is not None
+        except BaseException:
+            await self._drop()
+            raise
 
     async def _drop(self) -> None:
-        if self._connection is not None:
-            await self._connection.close()
-            self._connection = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
 
 
 def _heard(connection: ClientConnection, talk: Conversation, seconds: float) -> frozenset[str]:

@@ -34,7 +34,7 @@ from videojobs.transports._protocol import (
 )
 
 if TYPE_CHECKING:
-    from videojobs.transports._realtime import AsyncRealtimeListener, RealtimeListener
+    from videojobs.transports._realtime import AsyncRealtimeListener, Line, RealtimeListener
 
 
 class SupabaseTransport:
@@ -64,6 +64,7 @@ class SupabaseTransport:
         self._reopen = reopen
         self._owns_session = owns_session
         self._hears_realtime = hears_realtime
+        self._line: Line | None = None
         self._pid = os.getpid()
         self._inherited: object = None
         self._worked = False
@@ -151,9 +152,10 @@ class SupabaseTransport:
     def announcements(self, *channels: Channel) -> PollingListener | RealtimeListener:
         if self.client is None or not self._hears_realtime:
             return PollingListener()
-        from videojobs.transports._realtime import Address, RealtimeListener
+        from videojobs.transports._realtime import Line, RealtimeListener
 
-        return RealtimeListener(Address.of(self.client), *channels)
+        self._line = self._line or Line.of(self.client)
+        return RealtimeListener(self._line, *channels)
 
     def as_user(self, token: Token) -> SupabaseTransport:
         self._be_in_this_process()
@@ -195,6 +197,7 @@ class AsyncSupabaseTransport:
         self._user_key = user_key
         self._owns_session = owns_session
         self._hears_realtime = hears_realtime
+        self._line: Line | None = None
         self._worked = False
 
     @classmethod
@@ -267,9 +270,10 @@ class AsyncSupabaseTransport:
     def announcements(self, *channels: Channel) -> AsyncPollingListener | AsyncRealtimeListener:
         if self.client is None or not self._hears_realtime:
             return AsyncPollingListener()
-        from videojobs.transports._realtime import Address, AsyncRealtimeListener
+        from videojobs.transports._realtime import AsyncRealtimeListener, Line
 
-        return AsyncRealtimeListener(Address.of(self.client), *channels)
+        self._line = self._line or Line.of(self.client)
+        return AsyncRealtimeListener(self._line, *channels)
 
     def as_user(self, token: Token) -> AsyncSupabaseTransport:
         postgrest = AsyncPostgrestClient(

@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match
+from starlette.routing import Match, Mount
 
 from videojobs import errors
 from videojobs.requests import without_secrets
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("videojobs.web")
 
 MEDIA_TYPE = "application/problem+json"
-_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _INTERNAL = (
     "Something went wrong here, and it was written to the log under this request_id. "
     "Nothing in the request needs to be changed."
@@ -107,16 +107,22 @@ async def answer_error(request: Request, error: Exception) -> Response:
     try:
         response = reply_to(error)
         if response.status_code == 405:
-            response.headers["Allow"] = ", ".join(_allowed(request))
+            allowed = {*_allowed(request), *_listed(response.headers.get("Allow", ""))}
+            response.headers["Allow"] = ", ".join(sorted(allowed - {request.method}))
         response.headers[HEADER] = REQUEST_ID.get()
     finally:
         REQUEST_ID.reset(reset)
     return response
 
 
+def _listed(methods: str) -> list[str]:
+    return [method.strip() for method in methods.split(",") if method.strip()]
+
+
 def _allowed(request: Request) -> list[str]:
     """The methods of all routes at this path; Starlette names only those of the first."""
-    routes: list[BaseRoute] = request.app.routes
+    # What is mounted takes any method, and answers by itself.
+    routes = [route for route in request.app.routes if not isinstance(route, Mount)]
     scopes = ((method, {**request.scope, "method": method}) for method in _METHODS)
     return [
         method

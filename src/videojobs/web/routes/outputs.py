@@ -91,6 +91,9 @@ async def get_output(
     if isinstance(visitor.services.storage, LocalStorage):
         _ignore_odd_ranges(request)
         return await _local(visitor.services.storage, path, headers, name)
+    if request.method == "HEAD" and (size := _size_of(job, path)) is not None:
+        # A signed address is good for GET alone.
+        return _facts(path, headers, size)
     if path.endswith(".m3u8"):
         # Redirected, its relative addresses would lead to where nothing is signed.
         return await _playlist(visitor, path, headers, name)
@@ -119,6 +122,17 @@ def _path_of(job: VideoJob, name: str) -> str | None:
         if attempt and file.kind == "playlist" and is_plain(name):
             return f"{attempt[0]}{name}"
     return None
+
+
+def _size_of(job: VideoJob, path: str) -> int | None:
+    return next((file.size_bytes for file in job.output_files if file.path == path), None)
+
+
+def _facts(path: str, headers: dict[str, str], size: int) -> Response:
+    return Response(
+        headers={**headers, "Content-Length": str(size), "Accept-Ranges": "bytes"},
+        media_type=content_type(path),
+    )
 
 
 async def _local(storage: LocalStorage, path: str, headers: dict[str, str], name: str) -> Response:
