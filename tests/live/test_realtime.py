@@ -136,7 +136,7 @@ async def test_nothing_is_missed_while_the_connection_was_lost(
         await told(following)
         jobs = []
         for _ in range(5):
-            server.lose_all()
+            await asyncio.to_thread(server.lose_all)
             jobs.append(await manager.create_job(user_id=ADA))
         heard = await told_until(following, lambda change: change.job_id == jobs[-1].id)
 

@@ -190,6 +190,7 @@ async def test_who_may_not_follow_is_told_before_the_stream_begins(
         assert (await stream.next()).type == "reset"
 
 
+@pytest.mark.usefixtures("team")
 async def test_a_stream_ends_with_its_token(live_url: str, stack: LocalStack):
     """When the token expires, an event says so, and the stream is over."""
     token = stack.user_token(EVE, expires_in=timedelta(seconds=1))
@@ -277,6 +278,7 @@ async def test_a_websocket_is_closed_with_a_code_that_says_why(
         assert await code_of(connection) == code
 
 
+@pytest.mark.usefixtures("team")
 async def test_an_expired_token_closes_the_websocket(live_url: str, stack: LocalStack):
     """A message says that it has expired, and the code is that of somebody who is not signed in."""
     async with socket(live_url) as connection:
