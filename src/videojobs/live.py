@@ -57,10 +57,12 @@ class Following(AsyncIterator[JobChange]):
         self._since = since
         self._filters = filters
         self._taken: list[JobChange] = []
+        self._is_entered = False
         self.sight = Sight(user_id=None)
         self.backlog = Backlog(live.backlog)
 
     async def __aenter__(self) -> Self:
+        self._is_entered = True
         self.sight = await _sight_of(self._viewer)
         await self._live.add(self, self._since)
         return self
@@ -78,13 +80,21 @@ class Following(AsyncIterator[JobChange]):
 
     async def __anext__(self) -> JobChange:
         if not self._taken:
-            self._taken = (await self.backlog.take())[::-1]
+            self._taken = (await self.take())[::-1]
         if not self._taken:
             raise StopAsyncIteration
         return self._taken.pop()
 
     async def take(self) -> list[JobChange]:
-        """All changes that wait, as soon as there is one; empty at the end."""
+        """All changes that wait, as soon as there is one; empty at the end.
+
+        Raises:
+            ConfigurationError: Nobody has entered the context: nothing would ever come.
+        """
+        if not self._is_entered:
+            raise ConfigurationError(
+                "enter what follow() gives: async with live.follow(...) as changes"
+            )
         taken, self._taken = self._taken[::-1], []
         return taken or await self.backlog.take()
 

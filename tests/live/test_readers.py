@@ -23,6 +23,16 @@ Sql = psycopg.AsyncConnection[Any]
 LISTENERS = "select pid from pg_stat_activity where datname = current_database() and query ilike 'listen videojobs%'"
 
 
+async def test_a_context_that_nobody_entered_says_so(live: LiveJobs):
+    """It would wait for ever; the error shows what to write."""
+    following = live.follow()
+
+    with pytest.raises(ConfigurationError, match=r"async with live.follow\(...\) as changes"):
+        await anext(following)
+    with pytest.raises(ConfigurationError, match="enter what"):
+        await following.take()
+
+
 async def test_a_member_who_is_removed_sees_no_more_of_the_team(
     follow: Follow, manager: AsyncVideoJobManager, sql: Sql, team: UUID
 ):

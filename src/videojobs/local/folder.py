@@ -72,8 +72,8 @@ class DataFolder:
 
     def _in_use(self, holder: int | str) -> ConfigurationError:
         return ConfigurationError(
-            f"the data folder {self.path} is in use by process {holder}: use the URL that it printed, "
-            "stop it, or choose another data folder"
+            f"the data folder {self.path} is in use by process {holder}: stop it, choose another "
+            "data folder, or use the variables that it printed, if it is `videojobs local up`"
         )
 
 
