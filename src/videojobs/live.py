@@ -173,9 +173,12 @@ class LiveJobs:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        pending = set(self._tasks)
+        while pending:
+            for task in pending:
+                task.cancel()
+            # And again: before Python 3.12, wait_for swallows a cancel that comes with its result.
+            _, pending = await asyncio.wait(pending, timeout=0.5)
         self._tasks = []
         for reader in self._audience:
             reader.backlog.close(JobChange(self.cursor, "reset", reason="closed"))

@@ -23,6 +23,29 @@ Sql = psycopg.AsyncConnection[Any]
 LISTENERS = "select pid from pg_stat_activity where datname = current_database() and query ilike 'listen videojobs%'"
 
 
+async def test_the_end_comes_though_a_cancel_is_swallowed(
+    manager: AsyncVideoJobManager, monkeypatch: pytest.MonkeyPatch
+):
+    """As asyncio's wait_for does before Python 3.12, where a result comes at the same moment."""
+    cancels: list[int] = []
+
+    async def stubborn(_: LiveJobs) -> None:
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                cancels.append(1)
+                if len(cancels) > 1:
+                    raise
+
+    monkeypatch.setattr(LiveJobs, "_renew_sights", stubborn)
+    async with asyncio.timeout(10):
+        async with LiveJobs(manager):
+            await asyncio.sleep(0.01)
+
+    assert len(cancels) == 2
+
+
 async def test_a_context_that_nobody_entered_says_so(live: LiveJobs):
     """It would wait for ever; the error shows what to write."""
     following = live.follow()
