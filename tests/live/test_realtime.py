@@ -29,16 +29,10 @@ from realtime_server import RealtimeServer, realtime
 from videojobs import AsyncVideoJobManager, Settings, VideoJobManager
 from videojobs.live import LiveJobs
 from videojobs.local import LocalStack
-from videojobs.transports import _realtime
+from videojobs.transports import _phoenix, _realtime
+from videojobs.transports._phoenix import EVERYTHING, Address, Conversation, RefusedError
 from videojobs.transports._protocol import AsyncAnnouncements, Channel
-from videojobs.transports._realtime import (
-    Address,
-    AsyncRealtimeListener,
-    Conversation,
-    Line,
-    RealtimeListener,
-    RefusedError,
-)
+from videojobs.transports._realtime import AsyncRealtimeListener, Line, RealtimeListener
 
 NEVER = Settings(poll_seconds=600)
 """Whoever is not called does not look again in time."""
@@ -372,7 +366,7 @@ def test_a_key_that_is_no_token_is_left_to_the_gateway():
     ("message", "names"),
     [
         ({"event": "broadcast", "payload": {"payload": {"names": ["a", "b"]}}}, {"a", "b"}),
-        ({"event": "broadcast", "payload": {"payload": {"names": []}}}, {_realtime.EVERYTHING}),
+        ({"event": "broadcast", "payload": {"payload": {"names": []}}}, {EVERYTHING}),
         ({"event": "broadcast", "payload": {"payload": {"names": [None, "", "a"]}}}, {"a"}),
         ({"event": "broadcast", "payload": {"payload": {}}}, set()),
         ({"event": "broadcast", "payload": "?"}, set()),
@@ -429,7 +423,7 @@ def test_whoever_comes_late_first_reads_what_was_answered():
 
 async def test_a_mute_server_is_left(open_async, server: RealtimeServer, monkeypatch):
     """A connection that is open and says nothing is as good as none."""
-    monkeypatch.setattr(_realtime, "_HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(_phoenix, "_HEARTBEAT_SECONDS", 0.05)
     async with open_async() as over_http, over_http.listen_for_changes() as announcements:
         await joined(announcements)
         server.is_mute = True

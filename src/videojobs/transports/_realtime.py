@@ -1,24 +1,23 @@
 """Called by the database through Supabase Realtime, where there is no connection to LISTEN on.
 
-A WebSocket with Phoenix's messages (https://supabase.com/docs/guides/realtime/protocol), on the
-private channels that `supabase/migrations` broadcast on for services. Realtime's own client is not
-used: it puts the key into the address, where proxies write it down. Here it is in headers.
+A WebSocket on the private channels that `supabase/migrations` broadcast on for services; what is
+said on it is in `_phoenix`. Realtime's own client is not used: it puts the key into the address,
+where proxies write it down. Here it is in headers.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import random
 import time
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Self
 
 from websockets.exceptions import WebSocketException
 
+from videojobs.transports._phoenix import EVERYTHING, Address, Conversation
 from videojobs.transports._protocol import AsyncPollingListener, Channel, PollingListener
 
 if TYPE_CHECKING:
@@ -33,143 +32,16 @@ _WIRE_LOGGER = logging.getLogger("videojobs.realtime")
 """What the WebSocket's library says of connections: never its details, among which is the key."""
 _WIRE_LOGGER.setLevel(logging.INFO)
 
-EVERYTHING = ""
-"""Stands for all names: something happened, and it is not told to whom."""
 _FIRST_RETRY_SECONDS = 2.0
 _LONGEST_RETRY_SECONDS = 300.0
 """Between tries; meanwhile the listener only pauses. Being called is a convenience: polling finds
 every change too, and not every project has Realtime."""
 _OPEN_SECONDS = 5.0
-_HEARTBEAT_SECONDS = 25.0
-"""Realtime closes a connection that says nothing for a minute."""
 _SILENCE_SECONDS = 5.0
 """For how long silence is trusted: Realtime may drop messages where there are too many."""
 _LONGEST_MESSAGE = 2**20
-_SHOWN_LENGTH = 300
-_LATE_SECONDS = 1.0
 _ERRORS = (WebSocketException, OSError, ImportError)
 """The last where a SOCKS proxy is asked for, and its package is not there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where Realtime is, and who asks."""
-
-    url: str
-    key: str = field(repr=False)
-
-    @classmethod
-    def of(cls, client: Client | AsyncClient) -> Self:
-        """The project's Realtime, with the client's key."""
-        return cls(f"{client.realtime_url}/websocket?vsn=1.0.0", client.supabase_key)
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The key, for the gateway and for Realtime. Of keys that are no JWT, the gateway makes one."""
-        return {"apikey": self.key} | ({"x-api-key": self.key} if self.is_jwt else {})
-
-    @property
-    def is_jwt(self) -> bool:
-        """Whether Realtime can read the key itself."""
-        return self.key.count(".") == 2
-
-
-class RefusedError(ConnectionError):
-    """Realtime closes a channel, or does not let us in."""
-
-
-class Conversation:
-    """What is said on one connection, and what it means. No I/O."""
-
-    def __init__(self, address: Address, channels: Collection[Channel], now: float) -> None:
-        # New jobs are changes here: whoever hears of changes need not hear of queues, too.
-        wanted = {Channel.CHANGES} if Channel.CHANGES in channels else set(channels)
-        self._topics = [f"realtime:{topic_of(channel)}" for channel in sorted(wanted)]
-        self._not_joined = set(self._topics)
-        self._key = address.key
-        self._token = {"access_token": address.key} if address.is_jwt else {}
-        self._next_beat = now + _HEARTBEAT_SECONDS
-        self._heard_at = now
-
-    @property
-    def has_joined(self) -> bool:
-        """Whether all channels are open."""
-        return not self._not_joined
-
-    def joins(self) -> Iterator[str]:
-        """What opens the channels."""
-        config: dict[str, Any] = {
-            "broadcast": {"ack": False, "self": False},
-            "presence": {"enabled": False},
-            "postgres_changes": [],
-            "private": True,
-        }
-        for number, topic in enumerate(self._topics, 1):
-            yield _message(topic, "phx_join", {"config": config, **self._token}, str(number))
-
-    def heartbeat(self, now: float) -> str | None:
-        """What is to be sent now, if anything.
-
-        Raises:
-            RefusedError: The last heartbeat had no answer.
-        """
-        if now < self._next_beat:
-            return None
-        # Whoever comes late has not read what may have been answered.
-        is_late = now > self._next_beat + _LATE_SECONDS
-        if self._heard_at < self._next_beat - _HEARTBEAT_SECONDS and not is_late:
-            raise RefusedError("no answer to a heartbeat")
-        self._next_beat = now + _HEARTBEAT_SECONDS
-        return _message("phoenix", "heartbeat", {}, "beat")
-
-    def until_heartbeat(self, now: float) -> float:
-        """In how many seconds the next one is due."""
-        return max(self._next_beat - now, 0.0)
-
-    def hear(self, text: str | bytes, now: float) -> frozenset[str]:
-        """The names that are called, or `EVERYTHING`.
-
-        Raises:
-            RefusedError: A channel is closed, or was never opened.
-        """
-        self._heard_at = now
-        message = _parsed(text)
-        topic = message.get("topic")
-        if topic not in self._topics:
-            return frozenset()
-        match message:
-            case {"event": "phx_reply", "payload": {"status": "ok"}}:
-                self._not_joined.discard(topic)
-            case {"event": "phx_reply", "payload": {"response": {"reason": reason}}}:
-                words = str(reason).replace(self._key, "…")[:_SHOWN_LENGTH]
-                raise RefusedError(f"{topic}: {words}")
-            case {"event": "phx_reply" | "phx_error" | "phx_close" as event}:
-                raise RefusedError(f"{topic}: {event}")
-            case {"event": "broadcast", "payload": {"payload": {"names": [*names]}}}:
-                told = (name for name in cast("list[object]", names) if isinstance(name, str))
-                return frozenset(filter(None, told)) or frozenset({EVERYTHING})
-            case _:
-                pass
-        return frozenset()
-
-
-def topic_of(channel: Channel) -> str:
-    """Where the database broadcasts what it announces on the channel."""
-    return f"videojobs:service:{channel.value.removeprefix('videojobs_')}"
-
-
-def _message(topic: str, event: str, payload: Mapping[str, Any], ref: str) -> str:
-    return json.dumps(
-        {"topic": topic, "event": event, "payload": payload, "ref": ref, "join_ref": ref}
-    )
-
-
-def _parsed(text: str | bytes) -> dict[str, Any]:
-    try:
-        message: object = json.loads(text)
-    except (ValueError, RecursionError):
-        message = None
-    return cast("dict[str, Any]", message) if isinstance(message, dict) else {}
 
 
 class Line:
